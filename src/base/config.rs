@@ -1,0 +1,77 @@
+//! Settings: the `MAYFLY_*` variables, read once.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// What a user may set; each field names its variable.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `MAYFLY_LOG`: how much to say on standard error.
+    pub log: Level,
+    /// `MAYFLY_TRANSPORT`: comma-separated transports that may be used (`shm`, `tcp`); empty: all.
+    pub transports: Vec<String>,
+    /// `MAYFLY_SHM`: where the shared segment lives: `memfd`, `file`, or empty for the first that works.
+    pub shm: String,
+    /// `MAYFLY_SHM_DIR`: the folder of a segment that is a file.
+    pub shm_dir: Option<String>,
+    /// `MAYFLY_CMA=0` forbids cross-memory attach.
+    pub cma: bool,
+    /// `MAYFLY_EAGER`: the largest eager payload, bytes; 0: the transport's own.
+    pub eager: usize,
+    /// `MAYFLY_SPIN`: how many empty polls before a waiting rank yields; negative: by cores and ranks.
+    pub spin: i64,
+    /// `MAYFLY_INTERFACE`: the address or interface that TCP listens on; empty: all.
+    pub interface: String,
+    /// `MAYFLY_CONNECT_TIMEOUT`: seconds until a connection attempt is given up.
+    pub connect_timeout: Duration,
+}
+
+/// How much [`crate::base::trace`] says.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+impl Config {
+    /// From any source of variables; an unreadable value is reported and the default taken.
+    pub fn from_lookup(get: impl Fn(&str) -> Option<String>) -> Config {
+        let number = |name: &str, default: i64| match get(name) {
+            None => default,
+            Some(text) => text.trim().parse().unwrap_or_else(|_| {
+                eprintln!("mayfly: {name}={text} is not a number; using {default}");
+                default
+            }),
+        };
+        Config {
+            log: match get("MAYFLY_LOG").as_deref().map(str::trim) {
+                Some("error") => Level::Error,
+                Some("info") => Level::Info,
+                Some("debug") => Level::Debug,
+                None | Some("" | "warn") => Level::Warn,
+                Some(other) => {
+                    eprintln!("mayfly: MAYFLY_LOG={other} is none of error, warn, info, debug; using warn");
+                    Level::Warn
+                }
+            },
+            transports: get("MAYFLY_TRANSPORT")
+                .map(|list| list.split(',').map(|s| s.trim().to_string()).filter(|s| !s.is_empty()).collect())
+                .unwrap_or_default(),
+            shm: get("MAYFLY_SHM").unwrap_or_default(),
+            shm_dir: get("MAYFLY_SHM_DIR"),
+            cma: number("MAYFLY_CMA", 1) != 0,
+            eager: number("MAYFLY_EAGER", 0).max(0) as usize,
+            spin: number("MAYFLY_SPIN", -1),
+            interface: get("MAYFLY_INTERFACE").unwrap_or_default(),
+            connect_timeout: Duration::from_secs(number("MAYFLY_CONNECT_TIMEOUT", 30).max(1) as u64),
+        }
+    }
+}
+
+/// The process's settings.
+pub fn config() -> &'static Config {
+    static CONFIG: OnceLock<Config> = OnceLock::new();
+    CONFIG.get_or_init(|| Config::from_lookup(|name| std::env::var(name).ok()))
+}

@@ -1,0 +1,4 @@
+//! Matching, protocols, progress.
+
+/// The message engine of one process.
+pub struct Engine {}

@@ -1,0 +1,97 @@
+//! Communicators (MPI-5.0 §7.4 to §7.6).
+
+use crate::base::constant::handle;
+use crate::base::error::Result;
+use crate::base::id::{CommId, ErrhandlerId, PeerId, Table};
+use crate::fail;
+use crate::mpi::attribute::Attributes;
+use crate::mpi::group::Group;
+use crate::mpi::info::Info;
+use crate::mpi::topology::Topology;
+use std::sync::Arc;
+
+/// One communicator of this process.
+pub struct Comm {
+    /// The number of its messages on the wire; even. Collectives use the odd number after it.
+    pub context: u64,
+    /// The (local) group.
+    pub group: Arc<Group>,
+    /// The remote group of an inter-communicator.
+    pub remote: Option<Arc<Group>>,
+    /// This process's rank in `group`.
+    pub rank: u32,
+    /// Context of an inter-communicator's local group, for its internal collectives; else equal to `context`.
+    pub local_context: u64,
+    /// Collective operations started on it: their tag, the same on every rank because their order is.
+    pub collectives: u32,
+    pub attributes: Attributes,
+    pub topology: Option<Topology>,
+    pub name: String,
+    pub errhandler: ErrhandlerId,
+    pub info: Info,
+}
+
+impl Comm {
+    /// Processes in the local group.
+    pub fn size(&self) -> u32 {
+        self.group.members.len() as u32
+    }
+
+    /// Is it an inter-communicator?
+    pub fn is_inter(&self) -> bool {
+        self.remote.is_some()
+    }
+
+    /// The group that ranks of point-to-point calls and roots name.
+    pub fn targets(&self) -> &Arc<Group> {
+        self.remote.as_ref().unwrap_or(&self.group)
+    }
+
+    /// The process behind a rank that a point-to-point call names.
+    pub fn peer(&self, rank: u32) -> PeerId {
+        self.targets().members[rank as usize]
+    }
+}
+
+/// All communicators.
+pub struct Comms {
+    pub table: Table<CommId, Box<Comm>>,
+    /// Contexts that this process gave out so far.
+    pub contexts: u64,
+}
+
+impl Comms {
+    pub fn new() -> Comms {
+        Comms { table: Table::new(handle::COMM_NULL.0), contexts: 0 }
+    }
+
+    #[inline]
+    pub fn get(&self, id: CommId) -> Result<&Comm> {
+        match self.table.get(id) {
+            Some(comm) => Ok(comm),
+            None => missing(id),
+        }
+    }
+
+    #[inline]
+    pub fn get_mut(&mut self, id: CommId) -> Result<&mut Comm> {
+        match self.table.get_mut(id) {
+            Some(comm) => Ok(comm),
+            None => missing(id),
+        }
+    }
+}
+
+impl Default for Comms {
+    fn default() -> Comms {
+        Comms::new()
+    }
+}
+
+#[cold]
+fn missing<T>(id: CommId) -> Result<T> {
+    if id == handle::COMM_NULL {
+        fail!(Comm, "the communicator is MPI_COMM_NULL");
+    }
+    fail!(Comm, "communicator {:#x} does not exist (freed?)", id.0)
+}

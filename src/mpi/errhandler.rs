@@ -1,0 +1,5 @@
+//! Error handlers (MPI-5.0 §9.3).
+
+/// All error handlers.
+#[derive(Default)]
+pub struct Errhandlers {}

@@ -1,0 +1,32 @@
+//! Links to other processes. A transport moves frames (header and payload), in order and without loss per pair, and
+//! knows nothing of MPI or of the rendezvous: it hands out an opaque address and takes those of others.
+
+pub mod conformance;
+pub mod links;
+pub mod shm;
+pub mod sim;
+pub mod tcp;
+
+pub use links::Links;
+
+use crate::base::id::PeerId;
+use crate::wire::frame::Header;
+
+/// The answer to a send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sent {
+    /// Header and payload are on their way.
+    Done,
+    /// Nothing was taken; try again after a poll.
+    Busy,
+    /// The peer is gone; `poll` reports (or has reported) the loss.
+    Lost,
+}
+
+/// Takes what arrives during a poll.
+pub trait Sink {
+    /// A frame; `payload` is only lent. `header.length == payload.len()`.
+    fn frame(&mut self, from: PeerId, header: &Header, payload: &[u8]);
+    /// The peer is gone, said once.
+    fn lost(&mut self, peer: PeerId, why: &str);
+}

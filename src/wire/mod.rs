@@ -1,0 +1,3 @@
+//! What travels between ranks: pure encoders and decoders.
+
+pub mod frame;
