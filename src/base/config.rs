@@ -57,7 +57,12 @@ impl Config {
                 }
             },
             transports: get("MAYFLY_TRANSPORT")
-                .map(|list| list.split(',').map(|s| s.trim().to_string()).filter(|s| !s.is_empty()).collect())
+                .map(|list| {
+                    list.split(',')
+                        .map(|s| s.trim().to_string())
+                        .filter(|s| !s.is_empty())
+                        .collect()
+                })
                 .unwrap_or_default(),
             shm: get("MAYFLY_SHM").unwrap_or_default(),
             shm_dir: get("MAYFLY_SHM_DIR"),

@@ -120,13 +120,23 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     #[cold]
     pub fn new(class: Class, detail: impl Into<Cow<'static, str>>) -> Error {
-        Error { class, user_code: None, detail: detail.into(), object: Object::None }
+        Error {
+            class,
+            user_code: None,
+            detail: detail.into(),
+            object: Object::None,
+        }
     }
 
     /// An error code that a user's callback returned.
     #[cold]
     pub fn user(code: i32, detail: impl Into<Cow<'static, str>>) -> Error {
-        Error { class: Class::Other, user_code: Some(code), detail: detail.into(), object: Object::None }
+        Error {
+            class: Class::Other,
+            user_code: Some(code),
+            detail: detail.into(),
+            object: Object::None,
+        }
     }
 
     /// The same error, handed to this object's error handler.
@@ -138,7 +148,16 @@ impl Error {
 
 impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.class.name(), if self.detail.is_empty() { self.class.text() } else { &self.detail })
+        write!(
+            f,
+            "{}: {}",
+            self.class.name(),
+            if self.detail.is_empty() {
+                self.class.text()
+            } else {
+                &self.detail
+            }
+        )
     }
 }
 

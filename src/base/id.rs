@@ -71,7 +71,12 @@ impl<I: Id, T> Table<I, T> {
         let reserved = FIRST_USER.saturating_sub(first) as usize;
         let mut entries = Vec::new();
         entries.resize_with(reserved, || None);
-        Table { first, entries, free: Vec::new(), kind: std::marker::PhantomData }
+        Table {
+            first,
+            entries,
+            free: Vec::new(),
+            kind: std::marker::PhantomData,
+        }
     }
 
     #[inline(always)]
@@ -106,7 +111,10 @@ impl<I: Id, T> Table<I, T> {
     /// Places a predefined object; replaces what was there.
     pub fn set(&mut self, id: I, value: T) {
         let index = self.index(id);
-        assert!(id.raw() < FIRST_USER && index < self.entries.len(), "not a predefined id");
+        assert!(
+            id.raw() < FIRST_USER && index < self.entries.len(),
+            "not a predefined id"
+        );
         self.entries[index] = Some(value);
     }
 

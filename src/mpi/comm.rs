@@ -62,7 +62,10 @@ pub struct Comms {
 
 impl Comms {
     pub fn new() -> Comms {
-        Comms { table: Table::new(handle::COMM_NULL.0), contexts: 0 }
+        Comms {
+            table: Table::new(handle::COMM_NULL.0),
+            contexts: 0,
+        }
     }
 
     #[inline]

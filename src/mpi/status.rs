@@ -16,10 +16,20 @@ pub struct Status {
 
 impl Status {
     /// The empty status (MPI-5.0 §3.7.3): of null and inactive requests, and of sends.
-    pub const EMPTY: Status =
-        Status { source: ANY_SOURCE, tag: ANY_TAG, error: Class::Success, bytes: 0, cancelled: false };
+    pub const EMPTY: Status = Status {
+        source: ANY_SOURCE,
+        tag: ANY_TAG,
+        error: Class::Success,
+        bytes: 0,
+        cancelled: false,
+    };
 
     /// Of a receive from MPI_PROC_NULL (MPI-5.0 §3.10).
-    pub const PROC_NULL: Status =
-        Status { source: PROC_NULL, tag: ANY_TAG, error: Class::Success, bytes: 0, cancelled: false };
+    pub const PROC_NULL: Status = Status {
+        source: PROC_NULL,
+        tag: ANY_TAG,
+        error: Class::Success,
+        bytes: 0,
+        cancelled: false,
+    };
 }

@@ -56,7 +56,18 @@ pub struct Header {
 impl Header {
     /// An otherwise empty header of this kind.
     pub fn new(kind: Kind) -> Header {
-        Header { kind, flags: 0, length: 0, context: 0, source: 0, tag: 0, total: 0, request: 0, answer: 0, cookie: 0 }
+        Header {
+            kind,
+            flags: 0,
+            length: 0,
+            context: 0,
+            source: 0,
+            tag: 0,
+            total: 0,
+            request: 0,
+            answer: 0,
+            cookie: 0,
+        }
     }
 
     #[inline]
@@ -90,7 +101,8 @@ impl Header {
             9 => Kind::Goodbye,
             _ => return None,
         };
-        let u32_at = |i: usize| u32::from_le_bytes([bytes[i], bytes[i + 1], bytes[i + 2], bytes[i + 3]]);
+        let u32_at =
+            |i: usize| u32::from_le_bytes([bytes[i], bytes[i + 1], bytes[i + 2], bytes[i + 3]]);
         let u64_at = |i: usize| u64::from(u32_at(i)) | u64::from(u32_at(i + 4)) << 32;
         Some(Header {
             kind,
