@@ -1,1 +1,1 @@
-//! (being written)
+//! One suite for every transport.

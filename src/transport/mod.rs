@@ -1,13 +1,16 @@
 //! Links to other processes. A transport moves frames (header and payload), in order and without loss per pair, and
 //! knows nothing of MPI or of the rendezvous: it hands out an opaque address and takes those of others.
 
-pub mod conformance;
+#[cfg(test)]
+mod conformance;
 pub mod links;
+mod os;
+mod own;
 pub mod shm;
 pub mod sim;
 pub mod tcp;
 
-pub use links::Links;
+pub use links::{Links, Options};
 
 use crate::base::id::PeerId;
 use crate::wire::frame::Header;

@@ -1,3 +1,4 @@
 //! What travels between ranks: pure encoders and decoders.
 
+pub mod address;
 pub mod frame;

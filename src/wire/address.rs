@@ -1,0 +1,254 @@
+//! Where a rank can be found: the blob that bootstrap carries from each rank to all others.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Format of the blob; a rank of another version is told apart before anything else is read.
+const VERSION: u8 = 1;
+const MAGIC: &[u8; 3] = b"MfA";
+/// Addresses that one rank may announce.
+pub const MAX_IPS: usize = 32;
+const MAX_PATH: usize = 1024;
+
+/// How others open a rank's shared segment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Segment {
+    /// There is none.
+    None,
+    /// This descriptor of the process, reached through `/proc`.
+    Descriptor(u32),
+    /// This file.
+    File(String),
+}
+
+/// One rank's address.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Address {
+    pub rank: u32,
+    /// The kernel's boot id; zeros: unknown.
+    pub boot: [u8; 16],
+    /// Numbers of the process's namespaces; 0: unknown.
+    pub pid_namespace: u64,
+    pub net_namespace: u64,
+    pub pid: u32,
+    /// When the process started, in the kernel's ticks; 0: unknown.
+    pub start: u64,
+    /// Stands in the segment too: proof that one looks at the right one.
+    pub nonce: [u8; 16],
+    /// Where the nonce lies in the process's own memory; 0: nowhere to be read.
+    pub probe: u64,
+    pub segment: Segment,
+    /// TCP port; 0: not listening.
+    pub port: u16,
+    pub ips: Vec<IpAddr>,
+}
+
+impl Address {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(128);
+        out.extend_from_slice(MAGIC);
+        out.push(VERSION);
+        out.extend_from_slice(&self.rank.to_le_bytes());
+        out.extend_from_slice(&self.boot);
+        out.extend_from_slice(&self.pid_namespace.to_le_bytes());
+        out.extend_from_slice(&self.net_namespace.to_le_bytes());
+        out.extend_from_slice(&self.pid.to_le_bytes());
+        out.extend_from_slice(&self.start.to_le_bytes());
+        out.extend_from_slice(&self.nonce);
+        out.extend_from_slice(&self.probe.to_le_bytes());
+        match &self.segment {
+            Segment::None => out.push(0),
+            Segment::Descriptor(fd) => {
+                out.push(1);
+                out.extend_from_slice(&fd.to_le_bytes());
+            }
+            Segment::File(path) => {
+                let path = &path.as_bytes()[..path.len().min(MAX_PATH)];
+                out.push(2);
+                out.extend_from_slice(&(path.len() as u16).to_le_bytes());
+                out.extend_from_slice(path);
+            }
+        }
+        out.extend_from_slice(&self.port.to_le_bytes());
+        let ips = &self.ips[..self.ips.len().min(MAX_IPS)];
+        out.push(ips.len() as u8);
+        for ip in ips {
+            match ip {
+                IpAddr::V4(ip) => {
+                    out.push(4);
+                    out.extend_from_slice(&ip.octets());
+                }
+                IpAddr::V6(ip) => {
+                    out.push(6);
+                    out.extend_from_slice(&ip.octets());
+                }
+            }
+        }
+        out
+    }
+
+    /// The address in `bytes`, or what is wrong with them.
+    pub fn decode(bytes: &[u8]) -> Result<Address, &'static str> {
+        let mut rest = Rest(bytes);
+        if &rest.array::<3>()? != MAGIC {
+            return Err("it is not an address");
+        }
+        if rest.array::<1>()?[0] != VERSION {
+            return Err("it is of another version of Mayfly");
+        }
+        let rank = rest.u32()?;
+        let boot = rest.array()?;
+        let pid_namespace = rest.u64()?;
+        let net_namespace = rest.u64()?;
+        let pid = rest.u32()?;
+        let start = rest.u64()?;
+        let nonce = rest.array()?;
+        let probe = rest.u64()?;
+        let segment = match rest.array::<1>()?[0] {
+            0 => Segment::None,
+            1 => Segment::Descriptor(rest.u32()?),
+            2 => {
+                let length = u16::from_le_bytes(rest.array()?) as usize;
+                if length > MAX_PATH {
+                    return Err("its path is too long");
+                }
+                match std::str::from_utf8(rest.take(length)?) {
+                    Ok(path) => Segment::File(path.to_string()),
+                    Err(_) => return Err("its path is not text"),
+                }
+            }
+            _ => return Err("its segment is of an unknown kind"),
+        };
+        let port = u16::from_le_bytes(rest.array()?);
+        let count = rest.array::<1>()?[0] as usize;
+        if count > MAX_IPS {
+            return Err("it has too many addresses");
+        }
+        let mut ips = Vec::with_capacity(count);
+        for _ in 0..count {
+            ips.push(match rest.array::<1>()?[0] {
+                4 => IpAddr::V4(Ipv4Addr::from(rest.array::<4>()?)),
+                6 => IpAddr::V6(Ipv6Addr::from(rest.array::<16>()?)),
+                _ => return Err("an IP address is of an unknown kind"),
+            });
+        }
+        if !rest.0.is_empty() {
+            return Err("bytes are left over");
+        }
+        Ok(Address {
+            rank,
+            boot,
+            pid_namespace,
+            net_namespace,
+            pid,
+            start,
+            nonce,
+            probe,
+            segment,
+            port,
+            ips,
+        })
+    }
+}
+
+/// What has not been read yet.
+struct Rest<'a>(&'a [u8]);
+
+impl<'a> Rest<'a> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], &'static str> {
+        if self.0.len() < length {
+            return Err("it is cut short");
+        }
+        let (head, tail) = self.0.split_at(length);
+        self.0 = tail;
+        Ok(head)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], &'static str> {
+        let mut out = [0; N];
+        out.copy_from_slice(self.take(N)?);
+        Ok(out)
+    }
+
+    fn u32(&mut self) -> Result<u32, &'static str> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    fn u64(&mut self) -> Result<u64, &'static str> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example(segment: Segment) -> Address {
+        Address {
+            rank: 7,
+            boot: [3; 16],
+            pid_namespace: 4_026_531_836,
+            net_namespace: 4_026_531_840,
+            pid: 4711,
+            start: 123_456,
+            nonce: [9; 16],
+            probe: 0x7f00_0000_1000,
+            segment,
+            port: 40_000,
+            ips: vec![
+                "10.0.0.7".parse().expect("an address"),
+                "fd00::7".parse().expect("an address"),
+            ],
+        }
+    }
+
+    #[test]
+    fn an_address_survives_the_wire() {
+        for segment in [
+            Segment::None,
+            Segment::Descriptor(12),
+            Segment::File("/tmp/mayfly-x".to_string()),
+        ] {
+            let address = example(segment);
+            assert_eq!(Address::decode(&address.encode()), Ok(address));
+        }
+    }
+
+    #[test]
+    fn a_cut_or_lengthened_address_is_refused() {
+        let bytes = example(Segment::File("/x".to_string())).encode();
+        for end in 0..bytes.len() {
+            assert!(Address::decode(&bytes[..end]).is_err(), "cut at {end}");
+        }
+        let mut long = bytes.clone();
+        long.push(0);
+        assert_eq!(Address::decode(&long), Err("bytes are left over"));
+        let mut other = bytes;
+        other[3] = 99;
+        assert_eq!(
+            Address::decode(&other),
+            Err("it is of another version of Mayfly")
+        );
+    }
+
+    #[test]
+    fn garbage_never_panics() {
+        let mut state = 0x2545_f491_4f6c_dd1du64;
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        let good = example(Segment::File("/some/where".to_string())).encode();
+        for round in 0..20_000 {
+            let mut bytes = good.clone();
+            for _ in 0..1 + round % 5 {
+                let at = random() as usize % bytes.len();
+                bytes[at] = random() as u8;
+            }
+            if let Ok(address) = Address::decode(&bytes) {
+                assert_eq!(address.encode(), bytes);
+            }
+        }
+    }
+}
