@@ -2,6 +2,10 @@
 //! procedures' without `MPI_`, in lower case; `_c` forms share the function. Inputs in the standard's order as
 //! arguments, outputs as the result (a tuple when several).
 
+mod group;
+mod info;
 mod op;
 
+pub use group::*;
+pub use info::*;
 pub use op::*;
