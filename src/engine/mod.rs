@@ -1,4 +1,556 @@
-//! Matching, protocols, progress.
+//! The message engine of one process: matching, eager and rndv, back-pressure, progress. It knows peers, context
+//! ids, ranks as numbers and bytes; communicators and datatypes are the floor above.
 
-/// The message engine of one process.
-pub struct Engine {}
+pub mod cancel;
+pub mod data;
+pub mod eager;
+pub mod matching;
+pub mod operation;
+pub mod peer;
+pub mod rndv;
+
+pub use data::{Data, Layout};
+pub use matching::Pattern;
+pub use operation::{End, Outcome, Ticket};
+
+use crate::base::id::PeerId;
+use crate::engine::matching::{Context, Map};
+use crate::engine::operation::{Operation, Operations, State, FORGOTTEN};
+use crate::engine::peer::Peer;
+use crate::transport::{Links, Sent, Sink};
+use crate::wire::frame::{Header, Kind};
+
+/// How a started operation stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Started {
+    /// Already over.
+    Done(Outcome),
+    /// Ask for it by this.
+    Pending(Ticket),
+}
+
+/// A message that arrived before its receive.
+pub struct Message {
+    pub from: PeerId,
+    /// The sender's request.
+    pub request: u32,
+    pub synchronous: bool,
+    /// Tells an eager message from an earlier one of the same request; 0: announced, or never to be cancelled.
+    pub serial: u64,
+    /// Bytes of the whole message.
+    pub total: usize,
+    pub body: Body,
+}
+
+/// What has arrived of it.
+pub enum Body {
+    Whole(Vec<u8>),
+    /// Announced; the cookie of its Ready frame.
+    Announced(u64),
+}
+
+/// The engine: links and what goes over them, apart so that a poll can feed one from the other.
+pub struct Engine {
+    pub links: Links,
+    pub core: Core,
+}
+
+/// Everything but the links.
+pub struct Core {
+    pub me: PeerId,
+    pub operations: Operations,
+    contexts: Map<u64, Context<Ticket, Message>>,
+    pub peers: Vec<Peer>,
+    busy: Vec<PeerId>,
+    /// Matched rndv receives that can be pulled.
+    pulls: Vec<Ticket>,
+    /// Unexpected eager bytes that a peer may place here.
+    window: usize,
+    /// Largest eager payload; 0: the link's own.
+    eager: usize,
+    /// Spare buffers for unexpected payloads.
+    pool: Vec<Vec<u8>>,
+    /// Peers that were lost, first one first.
+    pub lost: Vec<PeerId>,
+    /// Operations completed so far: lets waiters see that something happened.
+    pub completions: u64,
+    /// Eager messages sent that may be cancelled.
+    serial: u64,
+}
+
+/// Memory that all peers together may fill with unexpected messages, bytes, as far as the floor per peer allows.
+const UNEXPECTED: usize = 256 << 20;
+
+impl Engine {
+    /// `size` processes in the job; `eager`: the largest eager payload, 0 for the links' own.
+    pub fn new(links: Links, me: PeerId, size: u32, eager: usize) -> Engine {
+        let window = (UNEXPECTED / size.max(1) as usize).clamp(64 << 10, 1 << 20);
+        let core = Core {
+            me,
+            operations: Operations::default(),
+            contexts: Map::default(),
+            peers: (0..size).map(|_| Peer::new(window)).collect(),
+            busy: Vec::new(),
+            pulls: Vec::new(),
+            window,
+            eager: if eager == 0 {
+                window / 4
+            } else {
+                eager.min(window / 4)
+            },
+            pool: Vec::new(),
+            lost: Vec::new(),
+            completions: 0,
+            serial: 0,
+        };
+        Engine { links, core }
+    }
+
+    /// Starts a send. `tracked`: the caller needs a ticket even when the send is already over (so that it can be
+    /// cancelled). `source` is this process's rank in the communicator.
+    #[inline]
+    #[allow(clippy::too_many_arguments)]
+    pub fn send(
+        &mut self,
+        data: Data,
+        to: PeerId,
+        context: u64,
+        source: u32,
+        tag: i32,
+        synchronous: bool,
+        tracked: bool,
+    ) -> Started {
+        let Engine { links, core } = self;
+        if !tracked && !synchronous && core.try_forgotten(links, &data, to, context, source, tag) {
+            let bytes = data.bytes as u64;
+            return Started::Done(Outcome {
+                source,
+                tag,
+                bytes,
+                end: End::Fine,
+            });
+        }
+        let wanted = data.bytes;
+        let outcome = Outcome {
+            source,
+            tag,
+            bytes: wanted as u64,
+            end: End::Fine,
+        };
+        let ticket = core.operations.insert(Operation {
+            data,
+            state: State::Queued,
+            send: true,
+            synchronous,
+            abandoned: false,
+            peer: Some(to),
+            context,
+            source,
+            tag,
+            wanted,
+            moved: 0,
+            remote: FORGOTTEN,
+            cookie: 0,
+            posted: None,
+            outcome,
+        });
+        if core.peers[to.0 as usize].lost.is_some() {
+            core.complete(ticket, End::Lost(to));
+        } else {
+            core.peers[to.0 as usize].sends.push_back(ticket);
+            core.flush_peer(links, to);
+        }
+        Started::Pending(ticket)
+    }
+
+    /// Starts a receive. `from`: the process behind the pattern's source, when it names one.
+    #[inline]
+    pub fn receive(
+        &mut self,
+        data: Data,
+        context: u64,
+        pattern: Pattern,
+        from: Option<PeerId>,
+    ) -> Started {
+        let core = &mut self.core;
+        let queues = core.contexts.entry(context).or_default();
+        if let Some((source, tag, message)) = queues.take(pattern) {
+            return self.receive_message(data, context, source, tag, message);
+        }
+        let ticket = core.operations.insert(receiving(data, context, from));
+        if let Some(peer) = core.gone(from) {
+            core.complete(ticket, End::Lost(peer));
+            return Started::Pending(ticket);
+        }
+        let queues = core.contexts.entry(context).or_default();
+        let posted = queues.post(pattern, ticket);
+        if let Some(operation) = core.operations.get_mut(ticket) {
+            operation.posted = Some((posted, pattern));
+        }
+        Started::Pending(ticket)
+    }
+
+    /// Receives a message that was taken from the unexpected queue (by a receive or by mprobe).
+    pub fn receive_message(
+        &mut self,
+        data: Data,
+        context: u64,
+        source: u32,
+        tag: i32,
+        message: Message,
+    ) -> Started {
+        let Engine { links, core } = self;
+        match message.body {
+            Body::Whole(ref bytes) => {
+                let outcome = deliver(&data, source, tag, message.total, bytes);
+                core.consumed(
+                    message.from,
+                    bytes.len(),
+                    message.synchronous,
+                    message.request,
+                );
+                if let Body::Whole(bytes) = message.body {
+                    core.recycle(bytes);
+                }
+                core.flush(links);
+                Started::Done(outcome)
+            }
+            Body::Announced(cookie) => {
+                let ticket = core
+                    .operations
+                    .insert(receiving(data, context, Some(message.from)));
+                core.matched_announced(
+                    ticket,
+                    source,
+                    tag,
+                    message.from,
+                    message.request,
+                    message.total,
+                    cookie,
+                    links,
+                );
+                core.pull(links);
+                core.flush(links);
+                Started::Pending(ticket)
+            }
+        }
+    }
+
+    /// The oldest waiting message of this pattern: source, tag, bytes.
+    pub fn probe(&mut self, context: u64, pattern: Pattern) -> Option<(u32, i32, usize)> {
+        let queues = self.core.contexts.get_mut(&context)?;
+        queues
+            .peek(pattern)
+            .map(|(source, tag, message)| (source, tag, message.total))
+    }
+
+    /// Takes that message, for a matched receive later.
+    pub fn take(&mut self, context: u64, pattern: Pattern) -> Option<(u32, i32, Message)> {
+        self.core.contexts.get_mut(&context)?.take(pattern)
+    }
+
+    /// The outcome, once.
+    #[inline]
+    pub fn test(&mut self, ticket: Ticket) -> Option<Outcome> {
+        let operation = self.core.operations.get(ticket)?;
+        if operation.state != State::Complete {
+            return None;
+        }
+        let outcome = operation.outcome;
+        self.core.operations.remove(ticket);
+        Some(outcome)
+    }
+
+    /// Is it over? Leaves the outcome where it is.
+    #[inline]
+    pub fn peek(&self, ticket: Ticket) -> Option<Outcome> {
+        let operation = self.core.operations.get(ticket)?;
+        (operation.state == State::Complete).then_some(operation.outcome)
+    }
+
+    /// Nobody will ask for this one: it ends by itself.
+    pub fn abandon(&mut self, ticket: Ticket) {
+        let over = match self.core.operations.get_mut(ticket) {
+            None => return,
+            Some(operation) => {
+                operation.abandoned = true;
+                operation.state == State::Complete
+            }
+        };
+        if over {
+            self.core.operations.remove(ticket);
+        }
+    }
+
+    /// One bounded look at the links; true when anything moved.
+    #[inline]
+    pub fn progress(&mut self) -> bool {
+        let Engine { links, core } = self;
+        let mut moved = links.poll(core);
+        if !core.pulls.is_empty() {
+            core.pull(links);
+            moved = true;
+        }
+        if !core.busy.is_empty() {
+            moved |= core.flush(links);
+        }
+        moved
+    }
+
+    /// Everything that was sent has left for the links, and the links have let go of it.
+    pub fn is_idle(&self) -> bool {
+        self.core.busy.is_empty() && self.links.idle()
+    }
+
+    /// Tells every peer that was talked to that nothing more comes.
+    pub fn goodbye(&mut self) {
+        let Engine { links, core } = self;
+        for index in 0..core.peers.len() {
+            let peer = PeerId(index as u32);
+            if peer != core.me && core.peers[index].talked && core.peers[index].lost.is_none() {
+                core.control(peer, Header::new(Kind::Goodbye));
+            }
+        }
+        core.flush(links);
+    }
+
+    /// Forgets the queues of a context that will not be used again, if nothing stands in them.
+    pub fn drop_context(&mut self, context: u64) {
+        if self
+            .core
+            .contexts
+            .get(&context)
+            .is_some_and(Context::is_empty)
+        {
+            self.core.contexts.remove(&context);
+        }
+    }
+}
+
+fn receiving(data: Data, context: u64, from: Option<PeerId>) -> Operation {
+    Operation {
+        data,
+        state: State::Posted,
+        send: false,
+        synchronous: false,
+        abandoned: false,
+        peer: from,
+        context,
+        source: 0,
+        tag: 0,
+        wanted: 0,
+        moved: 0,
+        remote: FORGOTTEN,
+        cookie: 0,
+        posted: None,
+        outcome: Outcome {
+            source: 0,
+            tag: 0,
+            bytes: 0,
+            end: End::Fine,
+        },
+    }
+}
+
+/// Stores a whole message and says how that ended.
+#[inline]
+fn deliver(data: &Data, source: u32, tag: i32, total: usize, payload: &[u8]) -> Outcome {
+    data.write(0, payload);
+    if total > data.bytes {
+        Outcome {
+            source,
+            tag,
+            bytes: data.bytes as u64,
+            end: End::Truncated(total as u64),
+        }
+    } else {
+        Outcome {
+            source,
+            tag,
+            bytes: total as u64,
+            end: End::Fine,
+        }
+    }
+}
+
+impl Core {
+    /// The lost peer that makes a receive hopeless: the one it names, or any for a wildcard.
+    pub fn gone(&self, from: Option<PeerId>) -> Option<PeerId> {
+        match from {
+            Some(peer) => self.peers[peer.0 as usize].lost.as_ref().map(|_| peer),
+            None => self.lost.first().copied(),
+        }
+    }
+
+    /// Queues a payload-less frame.
+    fn control(&mut self, to: PeerId, header: Header) {
+        let peer = &mut self.peers[to.0 as usize];
+        if peer.lost.is_none() {
+            peer.control.push_back(header);
+            self.mark_busy(to);
+        }
+    }
+
+    fn mark_busy(&mut self, to: PeerId) {
+        let peer = &mut self.peers[to.0 as usize];
+        if !peer.busy {
+            peer.busy = true;
+            self.busy.push(to);
+        }
+    }
+
+    /// Ends an operation.
+    fn complete(&mut self, ticket: Ticket, end: End) {
+        self.completions += 1;
+        let Some(operation) = self.operations.get_mut(ticket) else {
+            return;
+        };
+        operation.state = State::Complete;
+        operation.outcome.end = end;
+        operation.posted = None;
+        if operation.abandoned {
+            self.operations.remove(ticket);
+        }
+    }
+
+    /// An eager message of `length` bytes has left the receiver's memory (or never needed any).
+    #[inline]
+    fn consumed(&mut self, from: PeerId, length: usize, synchronous: bool, request: u32) {
+        if synchronous {
+            self.control(
+                from,
+                Header {
+                    request,
+                    ..Header::new(Kind::Done)
+                },
+            );
+        }
+        let window = self.window;
+        let peer = &mut self.peers[from.0 as usize];
+        peer.owed += length + peer::ENVELOPE;
+        if peer.owed >= window / 4 {
+            let total = std::mem::take(&mut peer.owed) as u64;
+            self.control(
+                from,
+                Header {
+                    total,
+                    ..Header::new(Kind::Credit)
+                },
+            );
+        }
+    }
+
+    fn keep_bytes(&mut self, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = self.pool.pop().unwrap_or_default();
+        bytes.extend_from_slice(payload);
+        bytes
+    }
+
+    fn recycle(&mut self, mut bytes: Vec<u8>) {
+        if self.pool.len() < 64 && bytes.capacity() <= 4096 {
+            bytes.clear();
+            self.pool.push(bytes);
+        }
+    }
+
+    /// Sends what waits, to every peer that has something waiting; true when anything left.
+    fn flush(&mut self, links: &mut Links) -> bool {
+        let mut moved = false;
+        for peer in std::mem::take(&mut self.busy) {
+            self.peers[peer.0 as usize].busy = false;
+            moved |= self.flush_peer(links, peer);
+        }
+        moved
+    }
+
+    /// Sends what waits for one peer, as far as its link has room.
+    fn flush_peer(&mut self, links: &mut Links, to: PeerId) -> bool {
+        let mut moved = false;
+        let index = to.0 as usize;
+        loop {
+            if self.peers[index].lost.is_some() {
+                return moved;
+            }
+            let sent = if let Some(&header) = self.peers[index].control.front() {
+                let sent = links.send(to, &header, |_| {});
+                if sent == Sent::Done {
+                    self.peers[index].control.pop_front();
+                }
+                sent
+            } else if let Some(&ticket) = self.peers[index].sends.front() {
+                let sent = self.start_send(links, ticket, to);
+                if sent == Sent::Done {
+                    self.peers[index].sends.pop_front();
+                }
+                sent
+            } else if let Some(&ticket) = self.peers[index].streams.front() {
+                let (sent, over) = self.send_piece(links, ticket, to);
+                if over {
+                    self.peers[index].streams.pop_front();
+                    self.complete(ticket, End::Fine);
+                } else if sent == Sent::Done && self.peers[index].streams.len() > 1 {
+                    self.peers[index].streams.rotate_left(1);
+                }
+                sent
+            } else {
+                return moved;
+            };
+            match sent {
+                Sent::Done => {
+                    self.peers[index].talked = true;
+                    moved = true;
+                }
+                Sent::Busy => {
+                    self.mark_busy(to);
+                    return moved;
+                }
+                Sent::Lost => return moved,
+            }
+        }
+    }
+}
+
+impl Sink for Core {
+    #[inline]
+    fn frame(&mut self, from: PeerId, header: &Header, payload: &[u8]) {
+        self.peers[from.0 as usize].talked = true;
+        match header.kind {
+            Kind::Eager => self.on_eager(from, header, payload),
+            Kind::Ready => self.on_ready(from, header),
+            Kind::Clear => self.on_clear(from, header),
+            Kind::Piece => self.on_piece(from, header, payload),
+            Kind::Done => self.on_done(from, header),
+            Kind::Credit => self.peers[from.0 as usize].credit += header.total as usize,
+            Kind::Cancel => self.on_cancel(from, header),
+            Kind::Cancelled => self.on_cancelled(header),
+            Kind::Goodbye => self.peers[from.0 as usize].goodbye = true,
+        }
+    }
+
+    fn lost(&mut self, peer: PeerId, why: &str) {
+        let known = &mut self.peers[peer.0 as usize];
+        if known.lost.is_some() || known.goodbye {
+            return;
+        }
+        known.lost = Some(why.into());
+        known.control.clear();
+        known.sends.clear();
+        known.streams.clear();
+        self.lost.push(peer);
+        for ticket in self.operations.tickets() {
+            let Some(operation) = self.operations.get(ticket) else {
+                continue;
+            };
+            let hopeless = operation.peer == Some(peer) || operation.peer.is_none();
+            if !hopeless || operation.state == State::Complete {
+                continue;
+            }
+            if let Some((posted, pattern)) = operation.posted {
+                if let Some(queues) = self.contexts.get_mut(&operation.context) {
+                    queues.withdraw(posted, pattern);
+                }
+            }
+            self.complete(ticket, End::Lost(peer));
+        }
+    }
+}

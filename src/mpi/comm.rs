@@ -10,9 +10,15 @@ use crate::mpi::info::Info;
 use crate::mpi::topology::Topology;
 use std::sync::Arc;
 
+/// Added to a context id: the channel of collectives.
+pub const COLLECTIVE: u64 = 1;
+/// Added to a context id: the channel on which communicators are made.
+pub const CONSTRUCTION: u64 = 2;
+
 /// One communicator of this process.
 pub struct Comm {
-    /// The number of its messages on the wire; even. Collectives use the odd number after it.
+    /// The number of its messages on the wire, a multiple of 8. Collectives use the next ([`COLLECTIVE`]),
+    /// construction of communicators the one after ([`CONSTRUCTION`]).
     pub context: u64,
     /// The (local) group.
     pub group: Arc<Group>,
@@ -20,6 +26,8 @@ pub struct Comm {
     pub remote: Option<Arc<Group>>,
     /// This process's rank in `group`.
     pub rank: u32,
+    /// Of an inter-communicator: a hidden communicator of its local group, for its internal collectives.
+    pub local: Option<CommId>,
     /// Context of an inter-communicator's local group, for its internal collectives; else equal to `context`.
     pub local_context: u64,
     /// Collective operations started on it: their tag, the same on every rank because their order is.
@@ -61,6 +69,13 @@ pub struct Comms {
 }
 
 impl Comms {
+    /// A context id that no other process gives out: this process's number and a count. The low three bits are the
+    /// message's channel.
+    pub fn new_context(&mut self, me: PeerId) -> u64 {
+        self.contexts += 1;
+        u64::from(me.0 + 1) << 40 | self.contexts << 3
+    }
+
     pub fn new() -> Comms {
         Comms {
             table: Table::new(handle::COMM_NULL.0),

@@ -2,10 +2,20 @@
 //! procedures' without `MPI_`, in lower case; `_c` forms share the function. Inputs in the standard's order as
 //! arguments, outputs as the result (a tuple when several).
 
+mod comm;
+mod completion;
+mod environment;
 mod group;
 mod info;
 mod op;
+mod provisional;
+mod pt2pt;
 
+pub use comm::*;
+pub use completion::*;
+pub use environment::*;
 pub use group::*;
 pub use info::*;
 pub use op::*;
+pub use provisional::*;
+pub use pt2pt::*;

@@ -1,0 +1,92 @@
+//! Cancelling: a receive that nothing has matched, a send that nobody has matched (MPI-5.0 §3.8.4).
+
+use crate::base::id::PeerId;
+use crate::engine::operation::{End, State, Ticket};
+use crate::engine::{Body, Core, Engine};
+use crate::wire::frame::{Header, Kind};
+
+impl Engine {
+    /// Marks for cancellation. The operation still has to complete, cancelled or as if nothing had been asked.
+    pub fn cancel(&mut self, ticket: Ticket) {
+        let core = &mut self.core;
+        let Some(operation) = core.operations.get_mut(ticket) else {
+            return;
+        };
+        if operation.send {
+            let Some(to) = operation.peer else { return };
+            let waiting = core.peers[to.0 as usize]
+                .sends
+                .iter()
+                .position(|&t| t == ticket);
+            if let Some(position) = waiting {
+                core.peers[to.0 as usize].sends.remove(position);
+                core.complete(ticket, End::Cancelled);
+            } else if matches!(operation.state, State::Announced | State::Complete) {
+                if operation.state == State::Complete {
+                    operation.state = State::Cancelling;
+                }
+                let (request, context, cookie) = (ticket.0, operation.context, operation.cookie);
+                core.control(
+                    to,
+                    Header {
+                        request,
+                        context,
+                        cookie,
+                        ..Header::new(Kind::Cancel)
+                    },
+                );
+            }
+        } else if let Some((posted, pattern)) = operation.posted {
+            let context = operation.context;
+            let withdrawn = core
+                .contexts
+                .get_mut(&context)
+                .and_then(|q| q.withdraw(posted, pattern));
+            if withdrawn.is_some() {
+                core.complete(ticket, End::Cancelled);
+            }
+        }
+        let Engine { links, core } = self;
+        core.flush(links);
+    }
+}
+
+impl Core {
+    /// A sender asks for its message back.
+    pub(super) fn on_cancel(&mut self, from: PeerId, header: &Header) {
+        let found = self.contexts.get_mut(&header.context).and_then(|q| {
+            q.take_where(|m| {
+                m.from == from && m.request == header.request && m.serial == header.cookie
+            })
+        });
+        if let Some(message) = &found {
+            if let Body::Whole(bytes) = &message.body {
+                let length = bytes.len();
+                self.consumed(from, length, false, 0);
+            }
+        }
+        let total = u64::from(found.is_some());
+        self.control(
+            from,
+            Header {
+                request: header.request,
+                total,
+                ..Header::new(Kind::Cancelled)
+            },
+        );
+    }
+
+    /// The receiver's answer. Not forgotten means matched: an eager send that had left is over then, a synchronous
+    /// or announced one goes on as if nothing had been asked.
+    pub(super) fn on_cancelled(&mut self, header: &Header) {
+        let ticket = Ticket(header.request);
+        let Some(operation) = self.operations.get(ticket) else {
+            return;
+        };
+        if header.total == 1 {
+            self.complete(ticket, End::Cancelled);
+        } else if operation.state == State::Cancelling {
+            self.complete(ticket, End::Fine);
+        }
+    }
+}

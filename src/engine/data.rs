@@ -1,0 +1,105 @@
+//! The bytes of a message: one run of memory, or whatever a layout says.
+
+use std::sync::Arc;
+
+/// Elements in memory that a datatype describes; the datatype's side of the engine.
+pub trait Layout: Send + Sync {
+    /// Copies bytes `skip..` of the packed form of `count` elements at `buffer` into `out`; returns how many.
+    ///
+    /// # Safety
+    /// `buffer` must be valid for reads of `count` elements of this layout.
+    unsafe fn pack(&self, count: usize, buffer: *const u8, skip: usize, out: &mut [u8]) -> usize;
+
+    /// The reverse of [`Layout::pack`].
+    ///
+    /// # Safety
+    /// `buffer` must be valid for writes of `count` elements of this layout.
+    unsafe fn unpack(&self, count: usize, buffer: *mut u8, skip: usize, data: &[u8]) -> usize;
+}
+
+/// A message's memory. The program promises (MPI-5.0 §3.7.2) that it stays valid until the operation completes;
+/// whoever makes a `Data` passes that promise on.
+#[derive(Clone)]
+pub struct Data {
+    /// Of dense data the first byte, of others the buffer argument.
+    pub buffer: *mut u8,
+    /// Bytes of the packed form; of a receive its room.
+    pub bytes: usize,
+    /// `None`: dense.
+    pub typed: Option<(Arc<dyn Layout>, usize)>,
+}
+
+impl Data {
+    /// One run of memory.
+    pub fn dense(buffer: *mut u8, bytes: usize) -> Data {
+        Data {
+            buffer,
+            bytes,
+            typed: None,
+        }
+    }
+
+    /// `count` elements of a layout, `bytes` in all when packed.
+    pub fn typed(layout: Arc<dyn Layout>, count: usize, buffer: *mut u8, bytes: usize) -> Data {
+        Data {
+            buffer,
+            bytes,
+            typed: Some((layout, count)),
+        }
+    }
+
+    /// No bytes at all.
+    pub fn empty() -> Data {
+        Data::dense(std::ptr::null_mut(), 0)
+    }
+
+    /// Address of the data when they lie in one piece.
+    pub fn address(&self) -> Option<*mut u8> {
+        if self.typed.is_none() {
+            Some(self.buffer)
+        } else {
+            None
+        }
+    }
+
+    /// Fills `out` with the packed bytes from `skip` on.
+    #[inline]
+    pub fn read(&self, skip: usize, out: &mut [u8]) {
+        debug_assert!(skip + out.len() <= self.bytes);
+        match &self.typed {
+            // SAFETY: the maker of this Data promised `bytes` readable bytes at `buffer`; user buffers and the
+            // transport's slots never overlap.
+            None => unsafe {
+                std::ptr::copy_nonoverlapping(self.buffer.add(skip), out.as_mut_ptr(), out.len());
+            },
+            Some((layout, count)) => {
+                // SAFETY: the maker promised a buffer of `count` elements of this layout.
+                unsafe { layout.pack(*count, self.buffer, skip, out) };
+            }
+        }
+    }
+
+    /// Stores packed bytes from position `skip` on; what lies beyond the room is dropped.
+    #[inline]
+    pub fn write(&self, skip: usize, bytes: &[u8]) {
+        let room = self.bytes.saturating_sub(skip);
+        let bytes = if bytes.len() > room {
+            &bytes[..room]
+        } else {
+            bytes
+        };
+        if bytes.is_empty() {
+            return;
+        }
+        match &self.typed {
+            // SAFETY: as in `read`, for writes; `skip + bytes.len() <= self.bytes` by the cut above.
+            None => unsafe {
+                std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.buffer.add(skip), bytes.len());
+            },
+            Some((layout, count)) => {
+                // SAFETY: as in `read`.
+                unsafe { layout.unpack(*count, self.buffer, skip, bytes) };
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Eager: the payload travels with the header, as long as the receiver has lent memory for it.
+
+use crate::base::id::PeerId;
+use crate::engine::data::Data;
+use crate::engine::operation::{End, State, Ticket, FORGOTTEN};
+use crate::engine::peer::ENVELOPE;
+use crate::engine::{deliver, Body, Core, Message};
+use crate::transport::{Links, Sent};
+use crate::wire::frame::{Header, Kind, SYNCHRONOUS};
+
+impl Core {
+    /// May this many bytes go eagerly to this peer now?
+    #[inline]
+    fn may_eager(&self, links: &mut Links, to: PeerId, bytes: usize) -> bool {
+        bytes <= self.eager
+            && self.peers[to.0 as usize].credit >= bytes + ENVELOPE
+            && bytes <= links.max_payload(to)
+    }
+
+    /// The fast path: sends at once and remembers nothing. False: not now.
+    #[inline]
+    pub(super) fn try_forgotten(
+        &mut self,
+        links: &mut Links,
+        data: &Data,
+        to: PeerId,
+        context: u64,
+        source: u32,
+        tag: i32,
+    ) -> bool {
+        let peer = &self.peers[to.0 as usize];
+        if !peer.sends.is_empty()
+            || !peer.control.is_empty()
+            || !self.may_eager(links, to, data.bytes)
+        {
+            return false;
+        }
+        let header = Header {
+            length: data.bytes as u32,
+            context,
+            source,
+            tag,
+            total: data.bytes as u64,
+            request: FORGOTTEN,
+            ..Header::new(Kind::Eager)
+        };
+        if links.send(to, &header, |slot| data.read(0, slot)) != Sent::Done {
+            return false;
+        }
+        let peer = &mut self.peers[to.0 as usize];
+        peer.credit -= data.bytes + ENVELOPE;
+        peer.talked = true;
+        true
+    }
+
+    /// Sends an operation's message eagerly, or announces it.
+    pub(super) fn start_send(&mut self, links: &mut Links, ticket: Ticket, to: PeerId) -> Sent {
+        let Some(operation) = self.operations.get(ticket) else {
+            return Sent::Done;
+        };
+        let bytes = operation.data.bytes;
+        let header = Header {
+            flags: if operation.synchronous {
+                SYNCHRONOUS
+            } else {
+                0
+            },
+            context: operation.context,
+            source: operation.source,
+            tag: operation.tag,
+            total: bytes as u64,
+            request: ticket.0,
+            ..Header::new(Kind::Eager)
+        };
+        if self.may_eager(links, to, bytes) {
+            self.serial += 1;
+            let cookie = self.serial;
+            let header = Header {
+                length: bytes as u32,
+                cookie,
+                ..header
+            };
+            let Some(operation) = self.operations.get(ticket) else {
+                return Sent::Done;
+            };
+            let sent = links.send(to, &header, |slot| operation.data.read(0, slot));
+            if sent == Sent::Done {
+                self.peers[to.0 as usize].credit -= bytes + ENVELOPE;
+                if let Some(operation) = self.operations.get_mut(ticket) {
+                    operation.cookie = cookie;
+                }
+                if header.flags & SYNCHRONOUS == 0 {
+                    self.complete(ticket, End::Fine);
+                } else if let Some(operation) = self.operations.get_mut(ticket) {
+                    operation.state = State::Announced;
+                }
+            }
+            return sent;
+        }
+        let cookie = operation.data.address().map_or(0, |address| address as u64);
+        let sent = links.send(
+            to,
+            &Header {
+                kind: Kind::Ready,
+                cookie,
+                ..header
+            },
+            |_| {},
+        );
+        if sent == Sent::Done {
+            if let Some(operation) = self.operations.get_mut(ticket) {
+                operation.state = State::Announced;
+            }
+        }
+        sent
+    }
+
+    /// A whole message has arrived.
+    #[inline]
+    pub(super) fn on_eager(&mut self, from: PeerId, header: &Header, payload: &[u8]) {
+        let queues = self.contexts.entry(header.context).or_default();
+        let synchronous = header.flags & SYNCHRONOUS != 0;
+        match queues.match_message(header.source, header.tag) {
+            Some(ticket) => {
+                if let Some(operation) = self.operations.get_mut(ticket) {
+                    operation.outcome = deliver(
+                        &operation.data,
+                        header.source,
+                        header.tag,
+                        payload.len(),
+                        payload,
+                    );
+                    let end = operation.outcome.end;
+                    self.complete(ticket, end);
+                }
+                self.consumed(from, payload.len(), synchronous, header.request);
+            }
+            None => {
+                let bytes = self.keep_bytes(payload);
+                let message = Message {
+                    from,
+                    request: header.request,
+                    synchronous,
+                    serial: header.cookie,
+                    total: bytes.len(),
+                    body: Body::Whole(bytes),
+                };
+                let queues = self.contexts.entry(header.context).or_default();
+                queues.keep(header.source, header.tag, message);
+            }
+        }
+    }
+
+    /// A synchronous send was matched, or announced data were pulled.
+    pub(super) fn on_done(&mut self, from: PeerId, header: &Header) {
+        let ticket = Ticket(header.request);
+        if self
+            .operations
+            .get(ticket)
+            .is_some_and(|o| o.send && o.peer == Some(from) && o.state == State::Announced)
+        {
+            self.complete(ticket, End::Fine);
+        }
+    }
+}

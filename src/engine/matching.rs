@@ -1,0 +1,487 @@
+//! Pairing of messages and receives by (context id, source, tag), first come first served (MPI-5.0 §3.5).
+//!
+//! Both queues are hashed. A receive stands in the one bin that its pattern names; a message looks in the four bins
+//! that could want it and takes the oldest head. A message stands in the bin of its exact source and tag, and, from
+//! the first wildcard on, in three more, so that any receive finds the oldest match in one look.
+
+use std::collections::hash_map::Entry;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// A source or tag in a pattern: `None` is the wildcard.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Pattern {
+    pub source: Option<u32>,
+    pub tag: Option<i32>,
+}
+
+impl Pattern {
+    fn code(self) -> u128 {
+        let source = self.source.map_or(0, |s| u128::from(s) << 1 | 1);
+        let tag = self.tag.map_or(0, |t| u128::from(t as u32) << 1 | 1);
+        source << 64 | tag
+    }
+
+    fn wild(self) -> bool {
+        self.source.is_none() || self.tag.is_none()
+    }
+}
+
+/// Multiplies and folds; keys are small numbers that no stranger chooses.
+#[derive(Default)]
+pub struct Fold(u64);
+
+impl Hasher for Fold {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+    #[inline]
+    fn write_u64(&mut self, value: u64) {
+        let mixed =
+            u128::from(self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+        self.0 = (mixed >> 64) as u64 ^ mixed as u64;
+    }
+    #[inline]
+    fn write_u128(&mut self, value: u128) {
+        self.write_u64(value as u64);
+        self.write_u64((value >> 64) as u64);
+    }
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// A map with that hash.
+pub type Map<K, V> = HashMap<K, V, BuildHasherDefault<Fold>>;
+
+const NONE: u32 = u32::MAX;
+
+/// The four bins a message can stand in: exact, any tag, any source, both.
+const VIEWS: usize = 4;
+
+fn views(source: u32, tag: i32) -> [Pattern; VIEWS] {
+    [
+        Pattern {
+            source: Some(source),
+            tag: Some(tag),
+        },
+        Pattern {
+            source: Some(source),
+            tag: None,
+        },
+        Pattern {
+            source: None,
+            tag: Some(tag),
+        },
+        Pattern {
+            source: None,
+            tag: None,
+        },
+    ]
+}
+
+/// A doubly linked list's ends.
+#[derive(Clone, Copy)]
+struct Bin {
+    head: u32,
+    tail: u32,
+}
+
+/// A node of the arena; `links[view]` are its neighbours in that view's bin.
+struct Node<T> {
+    value: Option<T>,
+    source: u32,
+    tag: i32,
+    /// Which bins it stands in, as a bit set.
+    in_views: u8,
+    order: u64,
+    links: [(u32, u32); VIEWS],
+}
+
+/// Nodes in bins; serves posted receives and unexpected messages alike.
+struct Store<T> {
+    nodes: Vec<Node<T>>,
+    free: Vec<u32>,
+    bins: Map<u128, Bin>,
+    order: u64,
+    len: usize,
+}
+
+impl<T> Store<T> {
+    fn new() -> Store<T> {
+        Store {
+            nodes: Vec::new(),
+            free: Vec::new(),
+            bins: Map::default(),
+            order: 0,
+            len: 0,
+        }
+    }
+
+    fn take_node(&mut self, source: u32, tag: i32, value: T) -> u32 {
+        self.order += 1;
+        self.len += 1;
+        let node = Node {
+            value: Some(value),
+            source,
+            tag,
+            in_views: 0,
+            order: self.order,
+            links: [(NONE, NONE); VIEWS],
+        };
+        match self.free.pop() {
+            Some(index) => {
+                self.nodes[index as usize] = node;
+                index
+            }
+            None => {
+                self.nodes.push(node);
+                (self.nodes.len() - 1) as u32
+            }
+        }
+    }
+
+    fn append(&mut self, view: usize, key: u128, index: u32) {
+        self.nodes[index as usize].in_views |= 1 << view;
+        match self.bins.entry(key) {
+            Entry::Occupied(mut bin) => {
+                let tail = bin.get().tail;
+                if tail == NONE {
+                    bin.get_mut().head = index;
+                } else {
+                    self.nodes[tail as usize].links[view].1 = index;
+                }
+                bin.get_mut().tail = index;
+                self.nodes[index as usize].links[view] = (tail, NONE);
+            }
+            Entry::Vacant(slot) => {
+                slot.insert(Bin {
+                    head: index,
+                    tail: index,
+                });
+                self.nodes[index as usize].links[view] = (NONE, NONE);
+            }
+        }
+    }
+
+    fn head(&self, key: u128) -> Option<u32> {
+        match self.bins.get(&key) {
+            Some(bin) if bin.head != NONE => Some(bin.head),
+            _ => None,
+        }
+    }
+
+    /// Takes the node out of the bin of one view. Empty bins stay while few, so that a steady pattern of tags does
+    /// not insert and remove for ever.
+    fn unlink(&mut self, view: usize, key: u128, index: u32) {
+        let (before, after) = self.nodes[index as usize].links[view];
+        let mut emptied = false;
+        if let Some(bin) = self.bins.get_mut(&key) {
+            if before == NONE {
+                bin.head = after;
+            }
+            if after == NONE {
+                bin.tail = before;
+            }
+            emptied = bin.head == NONE;
+        }
+        if before != NONE {
+            self.nodes[before as usize].links[view].1 = after;
+        }
+        if after != NONE {
+            self.nodes[after as usize].links[view].0 = before;
+        }
+        if emptied && self.bins.len() > 64 {
+            self.bins.remove(&key);
+        }
+    }
+
+    fn release(&mut self, index: u32) -> T {
+        self.free.push(index);
+        self.len -= 1;
+        self.nodes[index as usize]
+            .value
+            .take()
+            .expect("a linked node holds a value")
+    }
+}
+
+/// Both queues of one context id.
+pub struct Context<R, M> {
+    posted: Store<R>,
+    /// Posted receives by kind of pattern: exact, any tag, any source, both.
+    posted_by_view: [usize; VIEWS],
+    unexpected: Store<M>,
+    /// Has a wildcard ever looked here? From then on messages stand in all four bins.
+    wild: bool,
+}
+
+/// Names a posted receive so that it can be withdrawn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Posted(u32, u64);
+
+impl<R, M> Default for Context<R, M> {
+    fn default() -> Self {
+        Context {
+            posted: Store::new(),
+            posted_by_view: [0; VIEWS],
+            unexpected: Store::new(),
+            wild: false,
+        }
+    }
+}
+
+impl<R, M> Context<R, M> {
+    fn view_of(pattern: Pattern) -> usize {
+        match (pattern.source, pattern.tag) {
+            (Some(_), Some(_)) => 0,
+            (Some(_), None) => 1,
+            (None, Some(_)) => 2,
+            (None, None) => 3,
+        }
+    }
+
+    /// Adds a receive that no waiting message matched.
+    pub fn post(&mut self, pattern: Pattern, receive: R) -> Posted {
+        let view = Self::view_of(pattern);
+        let index = self.posted.take_node(
+            pattern.source.unwrap_or(NONE),
+            pattern.tag.unwrap_or(i32::MIN),
+            receive,
+        );
+        self.posted.append(view, pattern.code(), index);
+        self.posted_by_view[view] += 1;
+        Posted(index, self.posted.order)
+    }
+
+    /// Withdraws a posted receive; `None` when it has been matched.
+    pub fn withdraw(&mut self, posted: Posted, pattern: Pattern) -> Option<R> {
+        let node = self.posted.nodes.get(posted.0 as usize)?;
+        if node.order != posted.1 || node.value.is_none() {
+            return None;
+        }
+        Some(self.take_posted(Self::view_of(pattern), pattern, posted.0))
+    }
+
+    fn take_posted(&mut self, view: usize, pattern: Pattern, index: u32) -> R {
+        self.posted.unlink(view, pattern.code(), index);
+        self.posted_by_view[view] -= 1;
+        self.posted.release(index)
+    }
+
+    /// The oldest posted receive that wants this message, taken from the queue.
+    pub fn match_message(&mut self, source: u32, tag: i32) -> Option<R> {
+        if self.posted.len == 0 {
+            return None;
+        }
+        let mut best: Option<(u64, usize, Pattern, u32)> = None;
+        for (view, pattern) in views(source, tag).into_iter().enumerate() {
+            if self.posted_by_view[view] == 0 {
+                continue;
+            }
+            if let Some(index) = self.posted.head(pattern.code()) {
+                let order = self.posted.nodes[index as usize].order;
+                if best.is_none_or(|b| order < b.0) {
+                    best = Some((order, view, pattern, index));
+                }
+            }
+        }
+        let (_, view, pattern, index) = best?;
+        Some(self.take_posted(view, pattern, index))
+    }
+
+    /// Keeps a message that nobody waits for yet.
+    pub fn keep(&mut self, source: u32, tag: i32, message: M) {
+        let index = self.unexpected.take_node(source, tag, message);
+        let wanted = if self.wild { VIEWS } else { 1 };
+        for (view, pattern) in views(source, tag).into_iter().enumerate().take(wanted) {
+            self.unexpected.append(view, pattern.code(), index);
+        }
+    }
+
+    fn index_for(&mut self, pattern: Pattern) {
+        if self.wild || !pattern.wild() {
+            return;
+        }
+        self.wild = true;
+        let mut waiting: Vec<u32> = (0..self.unexpected.nodes.len() as u32)
+            .filter(|&i| self.unexpected.nodes[i as usize].value.is_some())
+            .collect();
+        waiting.sort_by_key(|&i| self.unexpected.nodes[i as usize].order);
+        for index in waiting {
+            let (source, tag) = {
+                let node = &self.unexpected.nodes[index as usize];
+                (node.source, node.tag)
+            };
+            for (view, other) in views(source, tag).into_iter().enumerate().skip(1) {
+                self.unexpected.append(view, other.code(), index);
+            }
+        }
+    }
+
+    /// The oldest waiting message of this pattern, left where it is.
+    pub fn peek(&mut self, pattern: Pattern) -> Option<(u32, i32, &M)> {
+        if self.unexpected.len == 0 {
+            return None;
+        }
+        self.index_for(pattern);
+        let index = self.unexpected.head(pattern.code())?;
+        let node = &self.unexpected.nodes[index as usize];
+        node.value.as_ref().map(|m| (node.source, node.tag, m))
+    }
+
+    /// The oldest waiting message of this pattern, taken from the queue.
+    pub fn take(&mut self, pattern: Pattern) -> Option<(u32, i32, M)> {
+        if self.unexpected.len == 0 {
+            return None;
+        }
+        self.index_for(pattern);
+        let index = self.unexpected.head(pattern.code())?;
+        Some(self.take_unexpected(index))
+    }
+
+    fn take_unexpected(&mut self, index: u32) -> (u32, i32, M) {
+        let (source, tag, in_views) = {
+            let node = &self.unexpected.nodes[index as usize];
+            (node.source, node.tag, node.in_views)
+        };
+        for (view, pattern) in views(source, tag).into_iter().enumerate() {
+            if in_views & 1 << view != 0 {
+                self.unexpected.unlink(view, pattern.code(), index);
+            }
+        }
+        (source, tag, self.unexpected.release(index))
+    }
+
+    /// Takes the first waiting message that `wanted` accepts, in no promised order (cancelled sends).
+    pub fn take_where(&mut self, wanted: impl Fn(&M) -> bool) -> Option<M> {
+        let index = self
+            .unexpected
+            .nodes
+            .iter()
+            .position(|n| n.value.as_ref().is_some_and(&wanted))?;
+        Some(self.take_unexpected(index as u32).2)
+    }
+
+    /// Posted receives, for those that wait for a lost peer.
+    pub fn posted(&self) -> impl Iterator<Item = &R> {
+        self.posted.nodes.iter().filter_map(|n| n.value.as_ref())
+    }
+
+    /// Nothing posted, nothing waiting.
+    pub fn is_empty(&self) -> bool {
+        self.posted.len == 0 && self.unexpected.len == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn any() -> Pattern {
+        Pattern {
+            source: None,
+            tag: None,
+        }
+    }
+
+    fn exact(source: u32, tag: i32) -> Pattern {
+        Pattern {
+            source: Some(source),
+            tag: Some(tag),
+        }
+    }
+
+    #[test]
+    fn the_oldest_receive_wins_whatever_its_pattern() {
+        let mut c: Context<u32, u32> = Context::default();
+        c.post(exact(1, 7), 10);
+        c.post(
+            Pattern {
+                source: None,
+                tag: Some(7),
+            },
+            11,
+        );
+        c.post(any(), 12);
+        c.post(exact(2, 7), 13);
+        assert_eq!(c.match_message(2, 7), Some(11));
+        assert_eq!(c.match_message(2, 7), Some(12));
+        assert_eq!(c.match_message(2, 7), Some(13));
+        assert_eq!(c.match_message(2, 7), None);
+        assert_eq!(c.match_message(1, 7), Some(10));
+        assert!(c.is_empty());
+    }
+
+    #[test]
+    fn a_withdrawn_receive_matches_nothing_and_only_once() {
+        let mut c: Context<u32, u32> = Context::default();
+        let a = c.post(exact(0, 0), 1);
+        let b = c.post(exact(0, 0), 2);
+        assert_eq!(c.withdraw(a, exact(0, 0)), Some(1));
+        assert_eq!(c.withdraw(a, exact(0, 0)), None);
+        assert_eq!(c.match_message(0, 0), Some(2));
+        assert_eq!(c.withdraw(b, exact(0, 0)), None);
+    }
+
+    /// Against a plain list, with random patterns and a seed.
+    #[test]
+    fn agrees_with_a_plain_list() {
+        let mut seed = 12345u64;
+        let mut random = move |n: u64| {
+            seed = seed
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
+            (seed >> 33) % n
+        };
+        for round in 0..200 {
+            let mut c: Context<u64, u64> = Context::default();
+            let mut posted: Vec<(Pattern, u64)> = Vec::new();
+            let mut waiting: Vec<(u32, i32, u64)> = Vec::new();
+            let wild_chance = if round % 2 == 0 { 4 } else { 1000 };
+            for id in 0..200u64 {
+                let source = random(3) as u32;
+                let tag = random(3) as i32;
+                let pattern = Pattern {
+                    source: if random(wild_chance) == 0 {
+                        None
+                    } else {
+                        Some(source)
+                    },
+                    tag: if random(wild_chance) == 0 {
+                        None
+                    } else {
+                        Some(tag)
+                    },
+                };
+                let fits = |p: &Pattern, s: u32, t: i32| {
+                    p.source.is_none_or(|x| x == s) && p.tag.is_none_or(|x| x == t)
+                };
+                if random(2) == 0 {
+                    let expected = posted.iter().position(|(p, _)| fits(p, source, tag));
+                    let got = c.match_message(source, tag);
+                    assert_eq!(got, expected.map(|i| posted.remove(i).1));
+                    if got.is_none() {
+                        c.keep(source, tag, id);
+                        waiting.push((source, tag, id));
+                    }
+                } else {
+                    let expected = waiting.iter().position(|w| fits(&pattern, w.0, w.1));
+                    assert_eq!(
+                        c.peek(pattern).map(|(s, t, m)| (s, t, *m)),
+                        expected.map(|i| waiting[i])
+                    );
+                    let got = c.take(pattern);
+                    assert_eq!(got, expected.map(|i| waiting.remove(i)));
+                    if got.is_none() {
+                        c.post(pattern, id);
+                        posted.push((pattern, id));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! What the engine knows of one other process: what waits for its link, and who owes whom how much memory.
+
+use crate::engine::operation::Ticket;
+use crate::wire::frame::Header;
+use std::collections::VecDeque;
+
+/// What an envelope costs of the window besides its payload, bytes.
+pub const ENVELOPE: usize = 64;
+
+/// One peer.
+pub struct Peer {
+    /// Small answers that wait for room; they overtake nothing that has to be matched.
+    pub control: VecDeque<Header>,
+    /// Sends that wait for room, in the order in which they must be matched.
+    pub sends: VecDeque<Ticket>,
+    /// Payloads (rndv) that wait for room.
+    pub streams: VecDeque<Ticket>,
+    /// Is it in the engine's list of peers with something to flush?
+    pub busy: bool,
+    /// Unexpected memory that we may still fill over there, bytes. Below that, messages are announced, not sent.
+    pub credit: usize,
+    /// Memory of ours that was freed and not yet told, bytes.
+    pub owed: usize,
+    /// It has finalized.
+    pub goodbye: bool,
+    /// Why it is gone.
+    pub lost: Option<Box<str>>,
+    /// Has anything been exchanged?
+    pub talked: bool,
+}
+
+impl Peer {
+    pub fn new(window: usize) -> Peer {
+        Peer {
+            control: VecDeque::new(),
+            sends: VecDeque::new(),
+            streams: VecDeque::new(),
+            busy: false,
+            credit: window,
+            owed: 0,
+            goodbye: false,
+            lost: None,
+            talked: false,
+        }
+    }
+
+    /// Nothing waits for its link.
+    pub fn is_idle(&self) -> bool {
+        self.control.is_empty() && self.sends.is_empty() && self.streams.is_empty()
+    }
+}

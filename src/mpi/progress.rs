@@ -1,0 +1,288 @@
+//! Progress: the engine's, and that of the collectives under way.
+
+use crate::base::error::{Class, Error, Result};
+use crate::base::id::{CommId, PeerId, RequestId};
+use crate::engine::{End, Engine, Outcome, Pattern, Started, Ticket};
+use crate::fail;
+use crate::mpi::collective::running::{Port, Rank, Running, State};
+use crate::mpi::collective::schedule::{Data, Schedule};
+use crate::mpi::comm::COLLECTIVE;
+use crate::mpi::group::Group;
+use crate::mpi::request::Request;
+use crate::mpi::World;
+use std::sync::Arc;
+
+/// What one turn of progress did.
+pub struct Progress {
+    pub moved: bool,
+    /// A user's reduction that a schedule waits for.
+    pub upcall: Option<Upcall>,
+}
+
+/// A user's reduction, to be run with the gate open.
+pub struct Upcall {
+    request: RequestId,
+    call: crate::mpi::collective::running::Upcall,
+}
+
+impl Upcall {
+    /// Runs it; the request goes on with [`World::resume`].
+    pub fn run(self) -> RequestId {
+        self.call.run();
+        self.request
+    }
+}
+
+/// What happens when a collective has ended, before its request is complete.
+pub enum Then {
+    Nothing,
+    /// A nonblocking constructor: the new communicator gets the context id that has arrived.
+    Context {
+        comm: CommId,
+        word: Box<[u8; 8]>,
+    },
+}
+
+/// Where a collective's messages go.
+pub struct Lane {
+    context: u64,
+    local_context: u64,
+    tag: i32,
+    rank: u32,
+    group: Arc<Group>,
+    remote: Option<Arc<Group>>,
+}
+
+/// A collective under way.
+pub struct Collective {
+    running: Running,
+    lane: Lane,
+    comm: CommId,
+    over: Option<Result<()>>,
+    /// A user's reduction is being run; do not advance.
+    calling: bool,
+    then: Then,
+}
+
+impl Collective {
+    pub fn is_over(&self) -> bool {
+        self.over.is_some()
+    }
+
+    pub fn comm(&self) -> CommId {
+        self.comm
+    }
+}
+
+/// The engine as a schedule sees it.
+struct Channel<'a> {
+    engine: &'a mut Engine,
+    lane: &'a Lane,
+}
+
+impl Channel<'_> {
+    fn resolve(&self, rank: Rank) -> (PeerId, u64, u32) {
+        match (rank, &self.lane.remote) {
+            (Rank::Remote(rank), Some(remote)) => (
+                remote.members[rank as usize],
+                self.lane.context + COLLECTIVE,
+                rank,
+            ),
+            (Rank::Local(rank) | Rank::Remote(rank), _) => (
+                self.lane.group.members[rank as usize],
+                self.lane.local_context + COLLECTIVE,
+                rank,
+            ),
+        }
+    }
+}
+
+/// A schedule's message: over already, or under way.
+pub enum Message {
+    Over(Outcome),
+    Ticket(Ticket),
+}
+
+impl From<Started> for Message {
+    fn from(started: Started) -> Message {
+        match started {
+            Started::Done(outcome) => Message::Over(outcome),
+            Started::Pending(ticket) => Message::Ticket(ticket),
+        }
+    }
+}
+
+impl Port for Channel<'_> {
+    type Ticket = Message;
+
+    fn send(&mut self, data: &Data, to: Rank) -> Message {
+        let (peer, context, _) = self.resolve(to);
+        self.engine
+            .send(
+                data.bytes(),
+                peer,
+                context,
+                self.lane.rank,
+                self.lane.tag,
+                false,
+                false,
+            )
+            .into()
+    }
+
+    fn recv(&mut self, data: &Data, from: Rank) -> Message {
+        let (peer, context, rank) = self.resolve(from);
+        let pattern = Pattern {
+            source: Some(rank),
+            tag: Some(self.lane.tag),
+        };
+        self.engine
+            .receive(data.bytes(), context, pattern, Some(peer))
+            .into()
+    }
+
+    fn test(&mut self, message: &Message) -> Option<Result<()>> {
+        let outcome = match message {
+            Message::Over(outcome) => *outcome,
+            Message::Ticket(ticket) => self.engine.test(*ticket)?,
+        };
+        Some(match outcome.end {
+            End::Fine | End::Cancelled => Ok(()),
+            End::Truncated(total) => Err(Error::new(
+                Class::Truncate,
+                format!(
+                    "rank {} sent {total} bytes where {} were expected: the ranks disagree about counts or types",
+                    outcome.source, outcome.bytes
+                ),
+            )),
+            End::Lost(peer) => {
+                Err(Error::new(Class::ProcAborted, format!("rank {} of MPI_COMM_WORLD is gone", peer.0)))
+            }
+        })
+    }
+}
+
+impl World {
+    /// Starts a schedule on a communicator; the request completes when this rank's part is done.
+    pub fn start_schedule(
+        &mut self,
+        comm: CommId,
+        schedule: Schedule,
+        then: Then,
+    ) -> Result<RequestId> {
+        let on = self.comms.get_mut(comm)?;
+        let tag = (on.collectives & i32::MAX as u32) as i32;
+        on.collectives = on.collectives.wrapping_add(1);
+        let lane = Lane {
+            context: on.context,
+            local_context: on.local_context,
+            tag,
+            rank: on.rank,
+            group: on.group.clone(),
+            remote: on.remote.clone(),
+        };
+        let running = Running::new(schedule);
+        let collective = Box::new(Collective {
+            running,
+            lane,
+            comm,
+            over: None,
+            calling: false,
+            then,
+        });
+        let id = self.requests.table.insert(Request::Collective(collective));
+        self.requests.running.push(id);
+        Ok(id)
+    }
+
+    /// One turn: what arrived is taken in, what waits is sent, collectives go on.
+    #[inline]
+    pub fn progress(&mut self) -> Progress {
+        let Some(engine) = &mut self.engine else {
+            return Progress {
+                moved: false,
+                upcall: None,
+            };
+        };
+        let moved = engine.progress();
+        if self.requests.running.is_empty() {
+            return Progress {
+                moved,
+                upcall: None,
+            };
+        }
+        self.advance(moved)
+    }
+
+    fn advance(&mut self, mut moved: bool) -> Progress {
+        let Some(engine) = &mut self.engine else {
+            return Progress {
+                moved,
+                upcall: None,
+            };
+        };
+        let mut at = 0;
+        while at < self.requests.running.len() {
+            let request = self.requests.running[at];
+            at += 1;
+            let Some(Request::Collective(collective)) = self.requests.table.get_mut(request) else {
+                continue;
+            };
+            let Collective {
+                running,
+                lane,
+                over,
+                calling,
+                ..
+            } = &mut **collective;
+            if *calling || over.is_some() {
+                continue;
+            }
+            let before = engine.core.completions;
+            let state = running.advance(&mut Channel { engine, lane });
+            moved |= engine.core.completions != before;
+            let ended = match state {
+                Ok(State::Waiting) => continue,
+                Ok(State::Call(call)) => {
+                    *calling = true;
+                    return Progress {
+                        moved: true,
+                        upcall: Some(Upcall { request, call }),
+                    };
+                }
+                Ok(State::Done) => Ok(()),
+                Err(error) => Err(error),
+            };
+            if let (Ok(()), Then::Context { comm, word }) = (&ended, &collective.then) {
+                if let Some(new) = self.comms.table.get_mut(*comm) {
+                    new.context = u64::from_le_bytes(**word);
+                    new.local_context = new.context;
+                }
+            }
+            collective.over = Some(ended);
+            moved = true;
+            at -= 1;
+            self.requests.running.swap_remove(at);
+        }
+        Progress {
+            moved,
+            upcall: None,
+        }
+    }
+
+    /// A user's reduction has run: its schedule goes on.
+    pub fn resume(&mut self, request: RequestId) {
+        if let Some(Request::Collective(collective)) = self.requests.table.get_mut(request) {
+            collective.running.resumed();
+            collective.calling = false;
+        }
+    }
+
+    /// What a collective that was taken from the table has to say.
+    pub fn end_collective(&mut self, collective: Collective) -> Result<()> {
+        match collective.over {
+            Some(result) => result,
+            None => fail!(Intern, "a collective was taken before it was complete"),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Completion of requests (MPI-5.0 §3.7.3 to §3.7.5). The door keeps the arrays in the ABI's layout: it passes ids
+//! and is told by index what completed; it nulls a handle unless `keep`.
+
+use crate::base::constant::handle;
+use crate::base::error::{Error, Result};
+use crate::base::id::RequestId;
+use crate::mpi::request::{Completion, Generalized, Request, Taken};
+use crate::mpi::Status;
+use crate::runtime::Runtime;
+
+/// Asks a generalized request's code for its status, then lets it free its state (MPI-5.0 §13.2).
+fn query(parts: &Generalized) -> Completion {
+    let mut status = Status::EMPTY;
+    let asked = (parts.query)(&mut status);
+    let freed = (parts.free)();
+    let error = asked
+        .and(freed)
+        .err()
+        .map(|code| Error::user(code, "a generalized request's function failed"));
+    if let Some(error) = &error {
+        status.error = error.class;
+    }
+    Completion {
+        status,
+        error,
+        keep: false,
+    }
+}
+
+/// Takes a request that is known to be complete.
+fn take(rt: &Runtime, request: RequestId) -> Result<Completion> {
+    match rt.with(|w| w.take_request(request))? {
+        Taken::Completion(completion) => Ok(completion),
+        Taken::Query(parts) => Ok(query(&parts)),
+    }
+}
+
+/// Waits for one request; null and inactive ones are complete and empty.
+#[inline]
+pub fn wait(rt: &Runtime, request: RequestId) -> Result<Completion> {
+    rt.until(|w| match w.request_state(request) {
+        Ok((true, _)) => Some(Ok(())),
+        Ok((false, _)) => None,
+        Err(error) => Some(Err(error)),
+    })?;
+    take(rt, request)
+}
+
+/// Is it complete?
+pub fn test(rt: &Runtime, request: RequestId) -> Result<Option<Completion>> {
+    if !rt.with(|w| w.request_state(request))?.0 {
+        rt.poke();
+        if !rt.with(|w| w.request_state(request))?.0 {
+            return Ok(None);
+        }
+    }
+    take(rt, request).map(Some)
+}
+
+/// Waits for all; `each` is told of every one, in order.
+pub fn waitall(
+    rt: &Runtime,
+    requests: &[RequestId],
+    mut each: impl FnMut(usize, Completion),
+) -> Result<()> {
+    for &request in requests {
+        rt.with(|w| w.request_state(request))?;
+    }
+    for (index, &request) in requests.iter().enumerate() {
+        each(index, wait(rt, request)?);
+    }
+    Ok(())
+}
+
+/// If all are complete, tells `each` of every one; otherwise touches none.
+pub fn testall(
+    rt: &Runtime,
+    requests: &[RequestId],
+    mut each: impl FnMut(usize, Completion),
+) -> Result<bool> {
+    let all = |w: &mut crate::mpi::World| -> Result<bool> {
+        for &request in requests {
+            if !w.request_state(request)?.0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    };
+    if !rt.with(all)? {
+        rt.poke();
+        if !rt.with(all)? {
+            return Ok(false);
+        }
+    }
+    for (index, &request) in requests.iter().enumerate() {
+        each(index, take(rt, request)?);
+    }
+    Ok(true)
+}
+
+/// What a look for any completed request found.
+enum Any {
+    Found(usize),
+    NoneActive,
+    NotYet,
+}
+
+fn any(w: &mut crate::mpi::World, requests: &[RequestId]) -> Result<Any> {
+    let mut active = false;
+    for (index, &request) in requests.iter().enumerate() {
+        match w.request_state(request)? {
+            (true, true) => return Ok(Any::Found(index)),
+            (false, true) => active = true,
+            _ => {}
+        }
+    }
+    Ok(if active { Any::NotYet } else { Any::NoneActive })
+}
+
+/// Waits for one of them; `None` when none is active.
+pub fn waitany(rt: &Runtime, requests: &[RequestId]) -> Result<Option<(usize, Completion)>> {
+    let index = rt.until(|w| match any(w, requests) {
+        Ok(Any::Found(index)) => Some(Ok(Some(index))),
+        Ok(Any::NoneActive) => Some(Ok(None)),
+        Ok(Any::NotYet) => None,
+        Err(error) => Some(Err(error)),
+    })?;
+    match index {
+        None => Ok(None),
+        Some(index) => Ok(Some((index, take(rt, requests[index])?))),
+    }
+}
+
+/// The answer of [`testany`].
+pub enum TestAny {
+    Completed(usize, Completion),
+    NoneActive,
+    NotYet,
+}
+
+/// Is one of them complete?
+pub fn testany(rt: &Runtime, requests: &[RequestId]) -> Result<TestAny> {
+    let mut look = rt.with(|w| any(w, requests))?;
+    if let Any::NotYet = look {
+        rt.poke();
+        look = rt.with(|w| any(w, requests))?;
+    }
+    Ok(match look {
+        Any::Found(index) => TestAny::Completed(index, take(rt, requests[index])?),
+        Any::NoneActive => TestAny::NoneActive,
+        Any::NotYet => TestAny::NotYet,
+    })
+}
+
+/// All that are complete now; `None` when none is active. `wait`: at least one.
+fn some(
+    rt: &Runtime,
+    requests: &[RequestId],
+    wait: bool,
+) -> Result<Option<Vec<(usize, Completion)>>> {
+    let first = if wait {
+        rt.until(|w| match any(w, requests) {
+            Ok(Any::NotYet) => None,
+            other => Some(other),
+        })?
+    } else {
+        rt.poke();
+        rt.with(|w| any(w, requests))?
+    };
+    if let Any::NoneActive = first {
+        return Ok(None);
+    }
+    let mut found = Vec::new();
+    for (index, &request) in requests.iter().enumerate() {
+        if rt.with(|w| w.request_state(request))? == (true, true) {
+            found.push((index, take(rt, request)?));
+        }
+    }
+    Ok(Some(found))
+}
+
+/// Waits for at least one and takes all that are complete; `None` when none is active.
+pub fn waitsome(rt: &Runtime, requests: &[RequestId]) -> Result<Option<Vec<(usize, Completion)>>> {
+    some(rt, requests, true)
+}
+
+/// Takes all that are complete; `None` when none is active.
+pub fn testsome(rt: &Runtime, requests: &[RequestId]) -> Result<Option<Vec<(usize, Completion)>>> {
+    some(rt, requests, false)
+}
+
+/// Complete? Leaves the request as it is.
+pub fn request_get_status(rt: &Runtime, request: RequestId) -> Result<Option<Status>> {
+    if !rt.with(|w| w.request_state(request))?.0 {
+        rt.poke();
+        if !rt.with(|w| w.request_state(request))?.0 {
+            return Ok(None);
+        }
+    }
+    if let Some(status) = rt.with(|w| w.request_status(request))? {
+        return Ok(Some(status));
+    }
+    let ask = rt.with(|w| match w.requests.get(request) {
+        Ok(Request::Generalized(parts)) => Some(parts.query.clone()),
+        _ => None,
+    });
+    let mut status = Status::EMPTY;
+    if let Some(ask) = ask {
+        ask(&mut status)
+            .map_err(|code| Error::user(code, "a generalized request's query function failed"))?;
+    }
+    Ok(Some(status))
+}
+
+/// Forgets a request; its operation goes on.
+pub fn request_free(rt: &Runtime, request: RequestId) -> Result<()> {
+    if let Some(parts) = rt.with(|w| w.free_request(request))? {
+        (parts.free)()
+            .map_err(|code| Error::user(code, "a generalized request's free function failed"))?;
+    }
+    Ok(())
+}
+
+/// Asks for cancellation; the request still has to be completed.
+pub fn cancel(rt: &Runtime, request: RequestId) -> Result<()> {
+    if let Some((function, complete)) = rt.with(|w| w.cancel_request(request))? {
+        function(complete)
+            .map_err(|code| Error::user(code, "a generalized request's cancel function failed"))?;
+    }
+    Ok(())
+}
+
+/// Starts a persistent request.
+pub fn start(rt: &Runtime, request: RequestId) -> Result<()> {
+    rt.with(|w| w.start_request(request))
+}
+
+/// Starts several.
+pub fn startall(rt: &Runtime, requests: &[RequestId]) -> Result<()> {
+    rt.with(|w| {
+        requests
+            .iter()
+            .try_for_each(|&request| w.start_request(request))
+    })
+}
+
+/// A request whose completion the program itself declares.
+pub fn grequest_start(rt: &Runtime, parts: Generalized) -> Result<RequestId> {
+    Ok(rt.with(|w| {
+        w.requests
+            .table
+            .insert(Request::Generalized(Box::new(parts)))
+    }))
+}
+
+/// Declares it complete.
+pub fn grequest_complete(rt: &Runtime, request: RequestId) -> Result<()> {
+    rt.with(|w| match w.requests.get_mut(request)? {
+        Request::Generalized(parts) => {
+            parts.complete = true;
+            Ok(())
+        }
+        _ => crate::fail!(
+            Request,
+            "request {:#x} is not a generalized request",
+            request.0
+        ),
+    })
+}
+
+/// Was it cancelled?
+pub fn test_cancelled(_rt: &Runtime, status: &Status) -> Result<bool> {
+    Ok(status.cancelled)
+}
+
+/// The null request.
+pub const NULL: RequestId = handle::REQUEST_NULL;

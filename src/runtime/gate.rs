@@ -1,0 +1,95 @@
+//! The one lock: a flag while one thread at a time calls MPI, a mutex under MPI_THREAD_MULTIPLE.
+
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Mutex;
+
+/// A value behind the gate.
+pub struct Gate<T> {
+    value: UnsafeCell<T>,
+    /// Do several threads call at once?
+    shared: AtomicBool,
+    lock: Mutex<()>,
+    inside: AtomicBool,
+}
+
+// SAFETY: the value is reached only through `enter`, which lets one thread in at a time: by the mutex when threads
+// share MPI, and by the program's own promise (MPI-5.0 §11.6: at most one thread calls at a time below
+// MPI_THREAD_MULTIPLE) otherwise.
+// Raw addresses of user buffers in the value belong to the process, not to a thread.
+unsafe impl<T> Sync for Gate<T> {}
+// SAFETY: as above: nothing in the value is tied to the thread that made it.
+unsafe impl<T> Send for Gate<T> {}
+
+impl<T> Gate<T> {
+    pub const fn new(value: T) -> Gate<T> {
+        Gate {
+            value: UnsafeCell::new(value),
+            shared: AtomicBool::new(false),
+            lock: Mutex::new(()),
+            inside: AtomicBool::new(false),
+        }
+    }
+
+    /// From now on several threads may call at once. Call it while only one does.
+    pub fn share(&self) {
+        self.shared.store(true, Ordering::Release);
+    }
+
+    /// Do several threads call at once?
+    #[inline]
+    pub fn is_shared(&self) -> bool {
+        self.shared.load(Ordering::Relaxed)
+    }
+
+    /// Runs `f` alone with the value.
+    ///
+    /// # Panics
+    /// When called inside itself: a callback ran with the gate held, which is a defect of ours.
+    #[inline]
+    pub fn enter<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        let guard = if self.is_shared() {
+            self.lock.lock().ok()
+        } else {
+            None
+        };
+        if self.inside.load(Ordering::Relaxed) {
+            nested();
+        }
+        self.inside.store(true, Ordering::Relaxed);
+        // SAFETY: see the impl of Sync; `inside` rules out a second borrow in this thread.
+        let result = f(unsafe { &mut *self.value.get() });
+        self.inside.store(false, Ordering::Relaxed);
+        drop(guard);
+        result
+    }
+}
+
+#[cold]
+fn nested() -> ! {
+    panic!("MPI was entered twice: either two threads call MPI at once without MPI_THREAD_MULTIPLE, or a defect of Mayfly");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_take_turns() {
+        static GATE: Gate<u64> = Gate::new(0);
+        GATE.share();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..10_000).for_each(|_| GATE.enter(|n| *n += 1)));
+            }
+        });
+        assert_eq!(GATE.enter(|n| *n), 40_000);
+    }
+
+    #[test]
+    #[should_panic(expected = "entered twice")]
+    fn nesting_is_found() {
+        static GATE: Gate<u64> = Gate::new(0);
+        GATE.enter(|_| GATE.enter(|n| *n += 1));
+    }
+}

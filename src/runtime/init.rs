@@ -1,0 +1,188 @@
+//! MPI_Init and MPI_Finalize: who am I, who are the others, links, the first communicators; and the way back.
+
+use crate::base::config::config;
+use crate::base::constant::{
+    handle, THREAD_FUNNELED, THREAD_MULTIPLE, THREAD_SERIALIZED, THREAD_SINGLE,
+};
+use crate::base::error::{Class, Error, Result};
+use crate::base::id::PeerId;
+use crate::base::trace;
+use crate::bootstrap::{Bootstrap, Identity};
+use crate::engine::Engine;
+use crate::fail;
+use crate::mpi::attribute::Attributes;
+use crate::mpi::comm::Comm;
+use crate::mpi::group::Group;
+use crate::mpi::info::Info;
+use crate::mpi::World;
+use crate::runtime::process::{Runtime, State};
+use crate::transport::links::{Links, Options};
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+/// Contexts of the predefined communicators; those of others begin at 2^40.
+const WORLD_CONTEXT: u64 = 8;
+const SELF_CONTEXT: u64 = 16;
+
+impl Runtime {
+    /// Starts MPI at the wanted thread level; returns the level provided.
+    pub fn init(&self, required: i32) -> Result<i32> {
+        match self.state() {
+            State::New => {}
+            State::Finalized => fail!(Other, "MPI was finalized; it cannot be initialized again"),
+            _ => fail!(Other, "MPI is already initialized"),
+        }
+        if ![
+            THREAD_SINGLE,
+            THREAD_FUNNELED,
+            THREAD_SERIALIZED,
+            THREAD_MULTIPLE,
+        ]
+        .contains(&required)
+        {
+            fail!(
+                Arg,
+                "the required thread level is {required}, which is none of the four"
+            );
+        }
+        self.enter_state(State::Starting);
+        let begun = self.connect(required);
+        self.enter_state(if begun.is_ok() {
+            State::Running
+        } else {
+            State::New
+        });
+        begun.map(|()| required)
+    }
+
+    fn connect(&self, required: i32) -> Result<()> {
+        let mut boot = Bootstrap::find()?;
+        let identity = boot.identity().clone();
+        let me = PeerId(identity.rank);
+        if identity.size > 1 {
+            trace::set_rank(identity.rank as i32);
+        }
+        let settings = config();
+        let options = Options {
+            me,
+            size: identity.size,
+            job: identity.job,
+            token: identity.token,
+            config: settings,
+        };
+        let mut links = Links::open(options)?;
+        if identity.size > 1 {
+            let addresses = boot.exchange(&links.address())?;
+            links.introduce(addresses)?;
+        }
+        let engine = Engine::new(links, me, identity.size, settings.eager);
+        self.patience
+            .set(identity.local_size, cores(), settings.spin);
+        self.with(|world| world.begin(engine, &identity));
+        self.level.store(required, Ordering::Release);
+        if required == THREAD_MULTIPLE {
+            self.gate.share();
+        }
+        let _ = self.main.set(std::thread::current().id());
+        if let Ok(mut slot) = self.boot.lock() {
+            *slot = Some(boot);
+        }
+        Ok(())
+    }
+
+    /// Ends MPI: MPI_COMM_SELF's attributes are deleted first (MPI-5.0 §11.2.4), then everything that was sent is
+    /// delivered, then the links close.
+    pub fn finalize(&self) -> Result<()> {
+        match self.state() {
+            State::Running => {}
+            State::Finalized => fail!(Other, "MPI is already finalized"),
+            _ => fail!(Other, "MPI is not initialized"),
+        }
+        self.enter_state(State::Ending);
+        self.delete_self_attributes();
+        self.until(|world| world.sweep_buffered().then_some(()));
+        // Nobody leaves before everybody has received what was sent to them.
+        let barrier = crate::runtime::calls::barrier(self, handle::COMM_WORLD);
+        self.until(|world| {
+            let idle = world.engine.as_ref().is_none_or(Engine::is_idle);
+            idle.then_some(())
+        });
+        self.with(|world| {
+            if let Some(engine) = &mut world.engine {
+                engine.goodbye();
+            }
+        });
+        self.drain();
+        barrier?;
+        self.with_boot(Bootstrap::finalize)?;
+        self.with(|world| {
+            if let Some(mut engine) = world.engine.take() {
+                engine.links.close();
+            }
+        });
+        self.enter_state(State::Finalized);
+        Ok(())
+    }
+
+    /// Gives the last frames a bounded time to leave; a peer that is gone no longer takes them.
+    fn drain(&self) {
+        let start = std::time::Instant::now();
+        self.until(|world| {
+            let idle = world.engine.as_ref().is_none_or(Engine::is_idle);
+            (idle || start.elapsed() > std::time::Duration::from_secs(5)).then_some(())
+        });
+    }
+
+    fn delete_self_attributes(&self) {}
+}
+
+/// Processors that this process may use.
+pub fn cores() -> u32 {
+    std::thread::available_parallelism().map_or(1, |n| n.get() as u32)
+}
+
+impl World {
+    fn begin(&mut self, engine: Engine, identity: &Identity) {
+        let me = PeerId(identity.rank);
+        self.groups.me = me;
+        let all = Group::new((0..identity.size).map(PeerId).collect(), me);
+        let alone = Group::new(vec![me], me);
+        let comm = |context, group: &Arc<Group>, name: &str| {
+            Box::new(Comm {
+                context,
+                rank: group.me.unwrap_or(0),
+                group: group.clone(),
+                remote: None,
+                local: None,
+                local_context: context,
+                collectives: 0,
+                attributes: Attributes::default(),
+                topology: None,
+                name: name.to_string(),
+                errhandler: handle::ERRORS_ARE_FATAL,
+                info: Info::default(),
+            })
+        };
+        self.comms.table.set(
+            handle::COMM_WORLD,
+            comm(WORLD_CONTEXT, &all, "MPI_COMM_WORLD"),
+        );
+        self.comms.table.set(
+            handle::COMM_SELF,
+            comm(SELF_CONTEXT, &alone, "MPI_COMM_SELF"),
+        );
+        self.engine = Some(engine);
+    }
+}
+
+impl Runtime {
+    /// An error before there is a communicator to hand it to: the process ends.
+    pub fn cannot_start(&self, error: &Error) -> ! {
+        let code = if error.class == Class::Success {
+            1
+        } else {
+            error.class as i32
+        };
+        self.abort(code, &format!("MPI_Init: {}", error.detail))
+    }
+}

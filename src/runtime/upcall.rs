@@ -1,0 +1,1 @@
+//! User code: error handlers and what they decide.

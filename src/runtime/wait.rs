@@ -1,0 +1,139 @@
+//! The only place that blocks. Waiting adapts: spin while that pays, then yield, then sleep on the links.
+
+use crate::base::error::Result;
+use crate::engine::{Outcome, Ticket};
+use crate::mpi::progress::Upcall;
+use crate::mpi::World;
+use crate::runtime::Runtime;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// The longest sleep: a lost wake-up costs no more than this.
+const LONGEST: Duration = Duration::from_millis(100);
+
+/// How patient waiting is; set once from cores and ranks.
+pub struct Patience {
+    /// Empty polls before the processor is yielded.
+    pub spins: AtomicU32,
+    /// Yields before sleeping.
+    pub yields: AtomicU32,
+}
+
+impl Patience {
+    pub const fn new() -> Patience {
+        Patience {
+            spins: AtomicU32::new(200),
+            yields: AtomicU32::new(20),
+        }
+    }
+
+    /// `ranks` of this job share `cores`; `wish` is the user's number of spins, negative for ours.
+    pub fn set(&self, ranks: u32, cores: u32, wish: i64) {
+        let (spins, yields) = if ranks <= cores { (5_000, 50) } else { (20, 4) };
+        self.spins.store(
+            if wish < 0 {
+                spins
+            } else {
+                wish.min(1 << 30) as u32
+            },
+            Ordering::Relaxed,
+        );
+        self.yields.store(yields, Ordering::Relaxed);
+    }
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience::new()
+    }
+}
+
+enum Look<R> {
+    Found(R),
+    Call(Upcall),
+    Moved,
+    Nothing,
+}
+
+impl Runtime {
+    /// Drives progress until `done` answers. Upcalls run in between, with the gate open.
+    pub fn until<R>(&self, mut done: impl FnMut(&mut World) -> Option<R>) -> R {
+        let spins = self.patience.spins.load(Ordering::Relaxed);
+        let yields = self.patience.yields.load(Ordering::Relaxed);
+        let mut idle = 0u32;
+        loop {
+            let look = self.with(|world| {
+                if let Some(found) = done(world) {
+                    return Look::Found(found);
+                }
+                let progress = world.progress();
+                if let Some(upcall) = progress.upcall {
+                    return Look::Call(upcall);
+                }
+                if progress.moved {
+                    Look::Moved
+                } else {
+                    Look::Nothing
+                }
+            });
+            match look {
+                Look::Found(found) => return found,
+                Look::Call(upcall) => {
+                    self.run_upcall(upcall);
+                    idle = 0;
+                }
+                Look::Moved => idle = 0,
+                Look::Nothing => {
+                    idle = idle.saturating_add(1);
+                    if idle < spins {
+                        std::hint::spin_loop();
+                    } else if idle < spins + yields {
+                        std::thread::yield_now();
+                    } else {
+                        self.sleep(idle - spins - yields);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sleeps until something may have arrived. Under MPI_THREAD_MULTIPLE the gate must stay open, so that other
+    /// threads get in: then by short naps.
+    fn sleep(&self, times: u32) {
+        if self.gate.is_shared() {
+            let nap = Duration::from_micros(20u64 << times.min(6));
+            std::thread::sleep(nap);
+            return;
+        }
+        self.with(|world| {
+            if let Some(engine) = &mut world.engine {
+                engine.links.sleep(LONGEST);
+            } else {
+                std::thread::sleep(Duration::from_micros(50));
+            }
+        });
+    }
+
+    /// Lets things move once without waiting; for the calls that only test.
+    pub fn poke(&self) {
+        let upcall = self.with(|world| world.progress().upcall);
+        if let Some(upcall) = upcall {
+            self.run_upcall(upcall);
+        }
+    }
+
+    /// Waits for a ticket.
+    #[inline]
+    pub fn wait_ticket(&self, ticket: Ticket) -> Result<Outcome> {
+        Ok(self.until(|world| match &mut world.engine {
+            Some(engine) => engine.test(ticket),
+            None => None,
+        }))
+    }
+
+    /// Runs a user's reduction with the gate open, and lets its schedule go on.
+    pub fn run_upcall(&self, upcall: Upcall) {
+        let request = upcall.run();
+        self.with(|world| world.resume(request));
+    }
+}
