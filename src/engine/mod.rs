@@ -8,6 +8,8 @@ pub mod matching;
 pub mod operation;
 pub mod peer;
 pub mod rndv;
+#[cfg(test)]
+mod tests;
 
 pub use data::{Data, Layout};
 pub use matching::Pattern;

@@ -1,0 +1,366 @@
+//! Seeded simulations: several ranks in one process over the simulated network, against what MPI promises.
+
+use super::*;
+use crate::transport::sim::Settings;
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (self.0 >> 33) % n
+    }
+}
+
+fn engines(settings: Settings) -> Vec<Engine> {
+    let ranks = settings.ranks;
+    let (_, links) = Links::simulated(settings);
+    links
+        .into_iter()
+        .enumerate()
+        .map(|(me, l)| Engine::new(l, PeerId(me as u32), ranks, 0))
+        .collect()
+}
+
+fn data(bytes: &mut [u8]) -> Data {
+    Data::dense(bytes.as_mut_ptr(), bytes.len())
+}
+
+/// Runs everybody until `done` or too many turns.
+fn drive(engines: &mut [Engine], mut done: impl FnMut(&mut [Engine]) -> bool) {
+    for _ in 0..2_000_000 {
+        if done(engines) {
+            return;
+        }
+        for engine in engines.iter_mut() {
+            engine.progress();
+        }
+    }
+    panic!("no end in sight");
+}
+
+fn finish(engines: &mut [Engine], rank: usize, started: Started) -> Outcome {
+    match started {
+        Started::Done(outcome) => outcome,
+        Started::Pending(ticket) => {
+            let mut outcome = None;
+            drive(engines, |engines| {
+                outcome = engines[rank].test(ticket);
+                outcome.is_some()
+            });
+            outcome.expect("drive ends with an outcome")
+        }
+    }
+}
+
+/// One rank's work in the random exchange: it sends numbered messages to everybody and receives as many, with exact
+/// patterns and with wildcards; per pair and tag the numbers must come in order, and the bytes must be right.
+fn exchange(settings: Settings, messages: usize, biggest: u64) {
+    let ranks = settings.ranks as usize;
+    let mut random = Random(settings.seed);
+    let mut engines = engines(settings);
+    let byte = |from: usize, to: usize, n: usize, i: usize| (from * 31 + to * 17 + n * 7 + i) as u8;
+    struct Receive {
+        started: Option<Started>,
+        buffer: Vec<u8>,
+        pattern: Pattern,
+    }
+    let mut buffers: Vec<Vec<u8>> = Vec::new();
+    let mut sends: Vec<(usize, Started)> = Vec::new();
+    let mut receives: Vec<Vec<Receive>> = (0..ranks).map(|_| Vec::new()).collect();
+    let mut planned = vec![vec![0usize; ranks]; ranks];
+    // First who sends what; all with tag = parity of the number, header in the first 8 bytes.
+    let mut plan: Vec<(usize, usize, usize)> = Vec::new();
+    for _ in 0..messages {
+        let (from, to) = (
+            random.below(ranks as u64) as usize,
+            random.below(ranks as u64) as usize,
+        );
+        let n = planned[from][to];
+        planned[from][to] += 1;
+        plan.push((from, to, n));
+    }
+    for to in 0..ranks {
+        let expected: usize = (0..ranks).map(|from| planned[from][to]).sum();
+        let wild = random.below(2) == 0;
+        if wild {
+            for _ in 0..expected {
+                let pattern = Pattern {
+                    source: None,
+                    tag: None,
+                };
+                receives[to].push(Receive {
+                    started: None,
+                    buffer: vec![0; 16 + biggest as usize],
+                    pattern,
+                });
+            }
+        } else {
+            for from in 0..ranks {
+                for n in 0..planned[from][to] {
+                    let pattern = Pattern {
+                        source: Some(from as u32),
+                        tag: Some(n as i32 % 2),
+                    };
+                    receives[to].push(Receive {
+                        started: None,
+                        buffer: vec![0; 16 + biggest as usize],
+                        pattern,
+                    });
+                }
+            }
+        }
+    }
+    let mut next_send = 0;
+    let mut next_receive = vec![0; ranks];
+    while next_send < plan.len() || (0..ranks).any(|r| next_receive[r] < receives[r].len()) {
+        if next_send < plan.len() && random.below(2) == 0 {
+            let (from, to, n) = plan[next_send];
+            next_send += 1;
+            let size = if random.below(4) == 0 {
+                random.below(biggest)
+            } else {
+                random.below(64)
+            } as usize;
+            let mut bytes = vec![0u8; 12 + size];
+            bytes[..4].copy_from_slice(&(n as u32).to_le_bytes());
+            bytes[4..12].copy_from_slice(&(size as u64).to_le_bytes());
+            (0..size).for_each(|i| bytes[12 + i] = byte(from, to, n, i));
+            buffers.push(bytes);
+            let buffer = buffers.last_mut().expect("just pushed");
+            let synchronous = random.below(5) == 0;
+            let started = engines[from].send(
+                data(buffer),
+                PeerId(to as u32),
+                8,
+                from as u32,
+                n as i32 % 2,
+                synchronous,
+                random.below(2) == 0,
+            );
+            sends.push((from, started));
+        } else {
+            let rank = random.below(ranks as u64) as usize;
+            if next_receive[rank] < receives[rank].len() {
+                let at = next_receive[rank];
+                next_receive[rank] += 1;
+                let receive = &mut receives[rank][at];
+                let from = receive.pattern.source.map(PeerId);
+                receive.started = Some(engines[rank].receive(
+                    data(&mut receive.buffer),
+                    8,
+                    receive.pattern,
+                    from,
+                ));
+            }
+        }
+        if random.below(3) == 0 {
+            engines[random.below(ranks as u64) as usize].progress();
+        }
+    }
+    for (rank, started) in sends {
+        assert_eq!(finish(&mut engines, rank, started).end, End::Fine);
+    }
+    for (to, list) in receives.iter_mut().enumerate() {
+        let mut last = vec![[None::<u32>; 2]; ranks];
+        for receive in list {
+            let outcome = finish(&mut engines, to, receive.started.expect("all were started"));
+            assert_eq!(outcome.end, End::Fine);
+            let from = outcome.source as usize;
+            let n = u32::from_le_bytes(receive.buffer[..4].try_into().expect("four bytes"));
+            let size =
+                u64::from_le_bytes(receive.buffer[4..12].try_into().expect("eight bytes")) as usize;
+            assert_eq!(outcome.bytes as usize, size + 12);
+            assert_eq!(outcome.tag, n as i32 % 2);
+            let before = &mut last[from][(n % 2) as usize];
+            assert!(
+                before.is_none_or(|b| b < n),
+                "messages of a pair overtook each other"
+            );
+            *before = Some(n);
+            assert!((0..size).all(|i| receive.buffer[12 + i] == byte(from, to, n as usize, i)));
+        }
+    }
+}
+
+#[test]
+fn random_exchanges_are_ordered_and_whole() {
+    for seed in 0..60 {
+        let mut settings = Settings::rough(2 + (seed % 4) as u32, seed);
+        settings.fetch = seed % 2 == 0;
+        exchange(settings, 200, 20_000);
+    }
+}
+
+#[test]
+fn large_messages_go_in_pieces_or_are_pulled() {
+    for fetch in [false, true] {
+        let mut settings = Settings::calm(2);
+        settings.fetch = fetch;
+        exchange(settings, 12, 3_000_000);
+    }
+}
+
+#[test]
+fn unexpected_memory_is_bounded() {
+    let mut engines = engines(Settings::calm(2));
+    let mut bytes = vec![7u8; 4096];
+    let mut tickets = Vec::new();
+    for _ in 0..5_000 {
+        if let Started::Pending(ticket) =
+            engines[0].send(data(&mut bytes), PeerId(1), 8, 0, 0, false, false)
+        {
+            tickets.push(ticket);
+        }
+        engines[1].progress();
+    }
+    // 20 MB were offered; what is over the window was only announced.
+    assert!(
+        tickets.len() > 4_000,
+        "{} of 5000 sends wait",
+        tickets.len()
+    );
+    let mut room = vec![0u8; 4096];
+    for _ in 0..5_000 {
+        let pattern = Pattern {
+            source: Some(0),
+            tag: Some(0),
+        };
+        let started = engines[1].receive(data(&mut room), 8, pattern, Some(PeerId(0)));
+        assert_eq!(finish(&mut engines, 1, started).bytes, 4096);
+    }
+    for ticket in tickets {
+        assert_eq!(
+            finish(&mut engines, 0, Started::Pending(ticket)).end,
+            End::Fine
+        );
+    }
+}
+
+#[test]
+fn too_long_a_message_fails_the_receive_alone() {
+    for (size, fetch) in [(100usize, false), (900_000, false), (900_000, true)] {
+        let mut settings = Settings::calm(2);
+        settings.fetch = fetch;
+        let mut engines = engines(settings);
+        let mut bytes = vec![1u8; size];
+        let sent = engines[0].send(data(&mut bytes), PeerId(1), 8, 0, 5, false, false);
+        let mut room = vec![0u8; 60];
+        let pattern = Pattern {
+            source: None,
+            tag: Some(5),
+        };
+        let received = engines[1].receive(data(&mut room[..50]), 8, pattern, None);
+        let outcome = finish(&mut engines, 1, received);
+        assert_eq!(
+            (outcome.end, outcome.bytes),
+            (End::Truncated(size as u64), 50)
+        );
+        assert_eq!(room.iter().filter(|&&b| b == 1).count(), 50);
+        assert_eq!(finish(&mut engines, 0, sent).end, End::Fine);
+    }
+}
+
+#[test]
+fn a_send_nobody_matched_can_be_cancelled_and_a_matched_one_not() {
+    for size in [10usize, 900_000] {
+        let mut engines = engines(Settings::calm(2));
+        let mut bytes = vec![1u8; size];
+        let pattern = Pattern {
+            source: Some(0),
+            tag: Some(1),
+        };
+        let Started::Pending(first) =
+            engines[0].send(data(&mut bytes), PeerId(1), 8, 0, 1, false, true)
+        else {
+            panic!("tracked sends have tickets");
+        };
+        drive(&mut engines, |e| e[1].probe(8, pattern).is_some());
+        engines[0].cancel(first);
+        assert_eq!(
+            finish(&mut engines, 0, Started::Pending(first)).end,
+            End::Cancelled
+        );
+        assert!(engines[1].probe(8, pattern).is_none());
+
+        let Started::Pending(second) =
+            engines[0].send(data(&mut bytes), PeerId(1), 8, 0, 1, false, true)
+        else {
+            panic!("tracked sends have tickets");
+        };
+        let mut room = vec![0u8; size];
+        let received = engines[1].receive(data(&mut room), 8, pattern, Some(PeerId(0)));
+        for _ in 0..10 {
+            engines[1].progress();
+        }
+        engines[0].cancel(second);
+        assert_eq!(finish(&mut engines, 1, received).end, End::Fine);
+        assert_eq!(
+            finish(&mut engines, 0, Started::Pending(second)).end,
+            End::Fine
+        );
+    }
+}
+
+#[test]
+fn a_posted_receive_can_be_cancelled() {
+    let mut engines = engines(Settings::calm(2));
+    let mut room = [0u8; 4];
+    let pattern = Pattern {
+        source: None,
+        tag: None,
+    };
+    let Started::Pending(ticket) = engines[0].receive(data(&mut room), 8, pattern, None) else {
+        panic!("nothing was sent");
+    };
+    engines[0].cancel(ticket);
+    assert_eq!(engines[0].test(ticket).map(|o| o.end), Some(End::Cancelled));
+    assert_eq!(engines[0].test(ticket), None);
+}
+
+#[test]
+fn a_lost_peer_ends_what_waits_for_it() {
+    let mut settings = Settings::calm(3);
+    settings.fetch = false;
+    let (sim, links) = Links::simulated(settings);
+    let mut engines: Vec<Engine> = links
+        .into_iter()
+        .enumerate()
+        .map(|(me, l)| Engine::new(l, PeerId(me as u32), 3, 0))
+        .collect();
+    let mut room = [0u8; 4];
+    let exact = Pattern {
+        source: Some(2),
+        tag: Some(0),
+    };
+    let from_lost = engines[0].receive(data(&mut room), 8, exact, Some(PeerId(2)));
+    let wild = engines[0].receive(
+        data(&mut room),
+        8,
+        Pattern {
+            source: None,
+            tag: None,
+        },
+        None,
+    );
+    let other = Pattern {
+        source: Some(1),
+        tag: Some(0),
+    };
+    let from_other = engines[0].receive(data(&mut room), 8, other, Some(PeerId(1)));
+    let mut big = vec![0u8; 900_000];
+    let to_lost = engines[0].send(data(&mut big), PeerId(2), 8, 0, 3, false, true);
+    engines[0].progress();
+    sim.kill(PeerId(2));
+    for started in [from_lost, wild, to_lost] {
+        assert_eq!(finish(&mut engines, 0, started).end, End::Lost(PeerId(2)));
+    }
+    let mut word = [9u8; 4];
+    engines[1].send(data(&mut word), PeerId(0), 8, 1, 0, false, false);
+    assert_eq!(finish(&mut engines, 0, from_other).end, End::Fine);
+    let late = engines[0].receive(data(&mut room), 8, exact, Some(PeerId(2)));
+    assert_eq!(finish(&mut engines, 0, late).end, End::Lost(PeerId(2)));
+}
