@@ -1,1 +1,3 @@
-//! (being written)
+//! What is outside the library: programs, launchers, hosts.
+
+pub mod elf;
