@@ -5,6 +5,8 @@
 mod comm;
 mod completion;
 mod environment;
+mod attribute;
+mod errhandler;
 mod group;
 mod info;
 mod op;
@@ -14,6 +16,8 @@ mod pt2pt;
 pub use comm::*;
 pub use completion::*;
 pub use environment::*;
+pub use attribute::*;
+pub use errhandler::*;
 pub use group::*;
 pub use info::*;
 pub use op::*;
