@@ -66,8 +66,8 @@ impl Infos {
         }
     }
 
-    /// What a call got as hints, by value: nothing for MPI_INFO_NULL.
-    pub fn value(&self, id: InfoId) -> Result<Info> {
+    /// What a call got as hints: nothing for MPI_INFO_NULL.
+    pub fn hints(&self, id: InfoId) -> Result<Info> {
         if id == handle::INFO_NULL {
             return Ok(Info::default());
         }
@@ -118,8 +118,8 @@ mod tests {
         let mut infos = Infos::new();
         let id = infos.table.insert(Info::default());
         infos.get_mut(id).unwrap().set("k", "v");
-        assert_eq!(infos.value(id).unwrap().get("k"), Some("v"));
-        assert_eq!(infos.value(handle::INFO_NULL).unwrap(), Info::default());
+        assert_eq!(infos.hints(id).unwrap().get("k"), Some("v"));
+        assert_eq!(infos.hints(handle::INFO_NULL).unwrap(), Info::default());
         assert_eq!(infos.get(handle::INFO_NULL).unwrap_err().class, Class::Info);
         infos.table.set(handle::INFO_ENV, Info::default());
         assert!(infos.get(handle::INFO_ENV).is_ok());

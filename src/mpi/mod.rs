@@ -10,7 +10,6 @@ pub mod group;
 pub mod info;
 pub mod op;
 pub mod progress;
-mod provisional;
 pub mod pt2pt;
 pub mod request;
 pub mod status;

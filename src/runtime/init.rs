@@ -10,7 +10,7 @@ use crate::base::trace;
 use crate::bootstrap::{Bootstrap, Identity};
 use crate::engine::Engine;
 use crate::fail;
-use crate::mpi::attribute::Attributes;
+use crate::mpi::attribute::{Attributes, Owner};
 use crate::mpi::comm::Comm;
 use crate::mpi::group::Group;
 use crate::mpi::info::Info;
@@ -133,7 +133,12 @@ impl Runtime {
         });
     }
 
-    fn delete_self_attributes(&self) {}
+    /// Errors of delete functions have nobody to go to any more.
+    fn delete_self_attributes(&self) {
+        for comm in [handle::COMM_SELF, handle::COMM_WORLD] {
+            let _ = crate::runtime::calls::delete_from(self, Owner::Comm(comm));
+        }
+    }
 }
 
 /// Processors that this process may use.
@@ -145,6 +150,7 @@ impl World {
     fn begin(&mut self, engine: Engine, identity: &Identity) {
         let me = PeerId(identity.rank);
         self.groups.me = me;
+        self.keyvals.set_predefined(Some(identity.appnum), identity.universe);
         let all = Group::new((0..identity.size).map(PeerId).collect(), me);
         let alone = Group::new(vec![me], me);
         let comm = |context, group: &Arc<Group>, name: &str| {

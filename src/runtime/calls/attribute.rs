@@ -85,26 +85,6 @@ pub fn copy_all(rt: &Runtime, from: &Attributes, handle: u32) -> Result<Attribut
     Ok(copies)
 }
 
-/// Deletes attributes that were taken off their object, the last set first (MPI-5.0 §11.2.4 asks for that order at
-/// MPI_Finalize, and elsewhere for none). Call it with the gate free.
-///
-/// # Errors
-/// The first error of a user's function; the others still run.
-pub fn delete_all(rt: &Runtime, attributes: Attributes, handle: u32) -> Result<()> {
-    let mut first = Ok(());
-    for (key, value) in attributes.values.into_iter().rev() {
-        let delete = rt.with(|w| delete_function(w, key));
-        first = first.and(run_delete(delete, handle, key, value));
-        rt.with(|w| w.keyvals.release(key));
-    }
-    first
-}
-
-/// As [`delete_all`]: what MPI_Finalize does with MPI_COMM_SELF's.
-pub fn delete_reversed(rt: &Runtime, attributes: Attributes, handle: u32) -> Result<()> {
-    delete_all(rt, attributes, handle)
-}
-
 /// Deletes an object's attributes one by one, the last set first; functions still see the object and what is left on
 /// it. What freeing an object does. Call it with the gate free.
 ///

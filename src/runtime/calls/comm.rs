@@ -7,6 +7,7 @@ use crate::base::constant::{
 use crate::base::error::Result;
 use crate::base::id::{CommId, GroupId, InfoId};
 use crate::fail;
+use crate::mpi::attribute::Owner;
 use crate::mpi::group::Group;
 use crate::runtime::{calls, construct, Runtime};
 use std::hash::{BuildHasher, BuildHasherDefault};
@@ -73,7 +74,7 @@ pub fn comm_dup(rt: &Runtime, comm: CommId) -> Result<CommId> {
         let comm = w.comms.get(comm)?;
         Ok((comm.attributes.clone(), comm.topology.clone()))
     })?;
-    let copied = attributes;
+    let copied = calls::copy_all(rt, &attributes, comm.0)?;
     construct::dup(rt, comm, copied, topology)
 }
 
@@ -164,8 +165,7 @@ pub fn comm_free(rt: &Runtime, comm: CommId) -> Result<()> {
     if comm == handle::COMM_WORLD || comm == handle::COMM_SELF {
         fail!(Comm, "a predefined communicator cannot be freed");
     }
-    let attributes = rt.with(|w| Ok(std::mem::take(&mut w.comms.get_mut(comm)?.attributes)))?;
-    drop(attributes);
+    calls::delete_from(rt, Owner::Comm(comm))?;
     rt.with(|w| {
         let Some(gone) = w.comms.table.remove(comm) else {
             fail!(Comm, "freed by its own attribute's function")
