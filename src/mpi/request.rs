@@ -50,6 +50,8 @@ pub enum Request {
         comm: CommId,
         send: bool,
     },
+    /// MPI_Isendrecv: both halves, and the packed message of the replacing form; the status is the receive's.
+    Pair(Box<[Half; 2]>, Vec<u8>),
     /// A buffered send that was asked to be cancelled: its message's memory, until that is decided.
     Recalled {
         ticket: Ticket,
@@ -73,6 +75,9 @@ pub enum Request {
     Collective(Box<Collective>),
     Generalized(Box<Generalized>),
 }
+
+/// One half of a combined send and receive, with its communicator.
+pub type Half = (Active, CommId);
 
 /// The running operation of a persistent request.
 #[derive(Clone, Debug)]
@@ -129,6 +134,29 @@ fn missing<T>(id: RequestId) -> Result<T> {
     )
 }
 
+/// What a started operation leaves to be completed.
+pub fn active(begun: Begun, comm: CommId, send: bool) -> Active {
+    match begun {
+        Begun::Nothing => Active::Over(
+            if send {
+                Status::EMPTY
+            } else {
+                Status::PROC_NULL
+            },
+            None,
+        ),
+        Begun::Engine(Started::Pending(ticket)) => Active::Ticket(ticket),
+        Begun::Engine(Started::Done(outcome)) => {
+            let (status, error) = if send {
+                sent(&outcome, comm)
+            } else {
+                received(&outcome, comm)
+            };
+            Active::Over(status, error)
+        }
+    }
+}
+
 /// What is found when a completed request is taken.
 pub enum Taken {
     Completion(Completion),
@@ -156,24 +184,9 @@ impl World {
 
     /// A request for a started send or receive.
     pub fn request_for(&mut self, begun: Begun, comm: CommId, send: bool) -> RequestId {
-        let request = match begun {
-            Begun::Nothing => Request::Over {
-                status: if send {
-                    Status::EMPTY
-                } else {
-                    Status::PROC_NULL
-                },
-                error: None,
-            },
-            Begun::Engine(Started::Pending(ticket)) => Request::Operation { ticket, comm, send },
-            Begun::Engine(Started::Done(outcome)) => {
-                let (status, error) = if send {
-                    sent(&outcome, comm)
-                } else {
-                    received(&outcome, comm)
-                };
-                Request::Over { status, error }
-            }
+        let request = match active(begun, comm, send) {
+            Active::Ticket(ticket) => Request::Operation { ticket, comm, send },
+            Active::Over(status, error) => Request::Over { status, error },
         };
         self.requests.table.insert(request)
     }
@@ -187,6 +200,10 @@ impl World {
             Request::Operation { ticket, .. } | Request::Recalled { ticket, .. } => {
                 (self.is_over(*ticket), true)
             }
+            Request::Pair(halves, _) => (
+                halves.iter().all(|(active, _)| self.half_over(active)),
+                true,
+            ),
             Request::Buffered { .. } | Request::Over { .. } => (true, true),
             Request::Persistent { active: None, .. } => (true, false),
             Request::Persistent {
@@ -200,6 +217,25 @@ impl World {
             Request::Collective(collective) => (collective.is_over(), true),
             Request::Generalized(generalized) => (generalized.complete, true),
         })
+    }
+
+    fn half_over(&self, active: &Active) -> bool {
+        match active {
+            Active::Ticket(ticket) => self.is_over(*ticket),
+            Active::Over(..) => true,
+        }
+    }
+
+    /// Status and error of a complete half; takes its ticket.
+    fn take_half(&mut self, (active, comm): Half, send: bool) -> (Status, Option<Error>) {
+        match active {
+            Active::Over(status, error) => (status, error),
+            Active::Ticket(ticket) => match self.engine.as_mut().and_then(|e| e.test(ticket)) {
+                Some(outcome) if send => sent(&outcome, comm),
+                Some(outcome) => received(&outcome, comm),
+                None => (Status::EMPTY, None),
+            },
+        }
     }
 
     fn is_over(&self, ticket: Ticket) -> bool {
@@ -226,6 +262,10 @@ impl World {
         Ok(Some(match self.requests.get(id)? {
             Request::Operation { ticket, comm, send } => peek(ticket, *comm, *send),
             Request::Recalled { ticket, comm, .. } => peek(ticket, *comm, true),
+            Request::Pair(halves, _) => match &halves[1] {
+                (Active::Over(status, _), _) => *status,
+                (Active::Ticket(ticket), comm) => peek(ticket, *comm, false),
+            },
             Request::Buffered { .. } => Status::EMPTY,
             Request::Over { status, .. } => *status,
             Request::Persistent { active: None, .. } => Status::EMPTY,
@@ -311,6 +351,16 @@ impl World {
                     keep: false,
                 }
             }
+            Request::Pair(halves, _) => {
+                let [send, receive] = *halves;
+                let (_, send_error) = self.take_half(send, true);
+                let (status, error) = self.take_half(receive, false);
+                Completion {
+                    status,
+                    error: error.or(send_error),
+                    keep: false,
+                }
+            }
             Request::Buffered { .. } => Completion::EMPTY,
             Request::Over { status, error } => Completion {
                 status,
@@ -366,6 +416,16 @@ impl World {
                 engine.abandon(ticket);
                 Ok(None)
             }
+            (Request::Pair(halves, packed), Some(engine)) => {
+                // The engine may still read it, and nobody is left to ask when.
+                std::mem::forget(packed);
+                for (active, _) in halves.iter() {
+                    if let Active::Ticket(ticket) = active {
+                        engine.abandon(*ticket);
+                    }
+                }
+                Ok(None)
+            }
             (Request::Recalled { ticket, memory, .. }, _) => {
                 self.buffered
                     .parcels
@@ -392,27 +452,9 @@ impl World {
             Template::Send(args) => (self.send_any(args)?, args.comm, true),
             Template::Receive(args) => (self.receive_start(args)?, args.comm, false),
         };
-        let now = match begun {
-            Begun::Nothing => Active::Over(
-                if send {
-                    Status::EMPTY
-                } else {
-                    Status::PROC_NULL
-                },
-                None,
-            ),
-            Begun::Engine(Started::Pending(ticket)) => Active::Ticket(ticket),
-            Begun::Engine(Started::Done(outcome)) => {
-                let (status, error) = if send {
-                    sent(&outcome, comm)
-                } else {
-                    received(&outcome, comm)
-                };
-                Active::Over(status, error)
-            }
-        };
-        if let Request::Persistent { active, .. } = self.requests.get_mut(id)? {
-            *active = Some(now);
+        let now = active(begun, comm, send);
+        if let Request::Persistent { active: slot, .. } = self.requests.get_mut(id)? {
+            *slot = Some(now);
         }
         Ok(())
     }
@@ -457,6 +499,7 @@ impl World {
                 };
                 ticket
             }
+            Request::Pair(..) => return Ok(None),
             Request::Collective(_) => {
                 fail!(
                     Request,

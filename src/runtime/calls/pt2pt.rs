@@ -6,7 +6,7 @@ use crate::base::id::{CommId, DatatypeId, MessageId, RequestId};
 use crate::engine::{Outcome, Started};
 use crate::fail;
 use crate::mpi::pt2pt::{data, received, sent, Begun, Mode, ReceiveArgs, SendArgs};
-use crate::mpi::request::{Request, Template};
+use crate::mpi::request::{active, Request, Template};
 use crate::mpi::{Matched, Status};
 use crate::runtime::Runtime;
 
@@ -182,6 +182,63 @@ pub fn recv_init(
     })
 }
 
+/// Starts a receive and a send; everything is checked before anything starts.
+fn start_both(
+    rt: &Runtime,
+    send: &SendArgs,
+    receive: &ReceiveArgs,
+    tracked: bool,
+) -> Result<(Begun, Begun)> {
+    rt.with(|w| {
+        w.checked_target(send)?;
+        data(&w.types, send.buffer, send.count, send.datatype)?;
+        let receive = w.receive_start(receive)?;
+        Ok((receive, w.send_start(send, tracked)?))
+    })
+}
+
+/// Nonblocking send and receive as one request.
+#[allow(clippy::too_many_arguments)]
+pub fn isendrecv(
+    rt: &Runtime,
+    sendbuf: *mut u8,
+    sendcount: i64,
+    sendtype: DatatypeId,
+    dest: i32,
+    sendtag: i32,
+    recvbuf: *mut u8,
+    recvcount: i64,
+    recvtype: DatatypeId,
+    source: i32,
+    recvtag: i32,
+    comm: CommId,
+) -> Result<RequestId> {
+    let mode = Mode::Standard;
+    let send = SendArgs {
+        mode,
+        buffer: sendbuf,
+        count: sendcount,
+        datatype: sendtype,
+        dest,
+        tag: sendtag,
+        comm,
+    };
+    let receive = ReceiveArgs {
+        buffer: recvbuf,
+        count: recvcount,
+        datatype: recvtype,
+        source,
+        tag: recvtag,
+        comm,
+    };
+    let (receive, send) = start_both(rt, &send, &receive, true)?;
+    let halves = [
+        (active(send, comm, true), comm),
+        (active(receive, comm, false), comm),
+    ];
+    Ok(rt.with(|w| w.requests.table.insert(Request::Pair(Box::new(halves)))))
+}
+
 /// Send and receive at once.
 #[allow(clippy::too_many_arguments)]
 pub fn sendrecv(
@@ -215,13 +272,7 @@ pub fn sendrecv(
         tag: sendtag,
         comm,
     };
-    let (receive, send) = rt.with(|w| {
-        // Everything is checked before anything starts.
-        w.checked_target(&send)?;
-        data(&w.types, sendbuf, sendcount, sendtype)?;
-        let receive = w.receive_start(&receive)?;
-        Ok((receive, w.send_start(&send, false)?))
-    })?;
+    let (receive, send) = start_both(rt, &send, &receive, false)?;
     let status = match receive {
         Begun::Nothing => Ok(Status::PROC_NULL),
         Begun::Engine(started) => finish_receive(rt, started, comm),
@@ -277,7 +328,7 @@ pub fn sendrecv_replace(
     )
 }
 
-/// Isendrecv's parts: started at once, completed as one request each by the door's loop. See [`sendrecv`].
+/// Waits for a matching message, which stays where it is.
 pub fn probe(rt: &Runtime, source: i32, tag: i32, comm: CommId) -> Result<Status> {
     let Some((context, pattern, peer)) = rt.with(|w| w.pattern(comm, source, tag))? else {
         return Ok(Status::PROC_NULL);
