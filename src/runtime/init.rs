@@ -150,7 +150,8 @@ impl World {
     fn begin(&mut self, engine: Engine, identity: &Identity) {
         let me = PeerId(identity.rank);
         self.groups.me = me;
-        self.keyvals.set_predefined(Some(identity.appnum), identity.universe);
+        self.keyvals
+            .set_predefined(Some(identity.appnum), identity.universe);
         let all = Group::new((0..identity.size).map(PeerId).collect(), me);
         let alone = Group::new(vec![me], me);
         let comm = |context, group: &Arc<Group>, name: &str| {

@@ -2,10 +2,10 @@
 //! procedures' without `MPI_`, in lower case; `_c` forms share the function. Inputs in the standard's order as
 //! arguments, outputs as the result (a tuple when several).
 
+mod attribute;
 mod comm;
 mod completion;
 mod environment;
-mod attribute;
 mod errhandler;
 mod group;
 mod info;
@@ -13,10 +13,10 @@ mod op;
 mod provisional;
 mod pt2pt;
 
+pub use attribute::*;
 pub use comm::*;
 pub use completion::*;
 pub use environment::*;
-pub use attribute::*;
 pub use errhandler::*;
 pub use group::*;
 pub use info::*;

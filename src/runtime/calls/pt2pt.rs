@@ -231,12 +231,69 @@ pub fn isendrecv(
         tag: recvtag,
         comm,
     };
+    pair(rt, send, receive, Vec::new())
+}
+
+fn pair(rt: &Runtime, send: SendArgs, receive: ReceiveArgs, packed: Vec<u8>) -> Result<RequestId> {
+    let comm = send.comm;
     let (receive, send) = start_both(rt, &send, &receive, true)?;
     let halves = [
         (active(send, comm, true), comm),
         (active(receive, comm, false), comm),
     ];
-    Ok(rt.with(|w| w.requests.table.insert(Request::Pair(Box::new(halves)))))
+    Ok(rt.with(|w| {
+        w.requests
+            .table
+            .insert(Request::Pair(Box::new(halves), packed))
+    }))
+}
+
+/// The buffer's elements as one run of bytes.
+fn packed(rt: &Runtime, buffer: *mut u8, count: i64, datatype: DatatypeId) -> Result<Vec<u8>> {
+    rt.with(|w| {
+        let data = data(&w.types, buffer, count, datatype)?;
+        let mut packed = vec![0u8; data.bytes];
+        data.read(0, &mut packed);
+        Ok(packed)
+    })
+}
+
+/// The same with one buffer: what is sent is packed first.
+#[allow(clippy::too_many_arguments)]
+pub fn isendrecv_replace(
+    rt: &Runtime,
+    buffer: *mut u8,
+    count: i64,
+    datatype: DatatypeId,
+    dest: i32,
+    sendtag: i32,
+    source: i32,
+    recvtag: i32,
+    comm: CommId,
+) -> Result<RequestId> {
+    let mut packed = packed(rt, buffer, count, datatype)?;
+    let send = SendArgs {
+        mode: Mode::Standard,
+        buffer: packed.as_mut_ptr(),
+        count: packed.len() as i64,
+        datatype: handle::BYTE,
+        dest,
+        tag: sendtag,
+        comm,
+    };
+    pair(
+        rt,
+        send,
+        ReceiveArgs {
+            buffer,
+            count,
+            datatype,
+            source,
+            tag: recvtag,
+            comm,
+        },
+        packed,
+    )
 }
 
 /// Send and receive at once.
@@ -299,19 +356,8 @@ pub fn sendrecv_replace(
     recvtag: i32,
     comm: CommId,
 ) -> Result<Status> {
-    let mut packed = rt.with(|w| {
-        let data = data(&w.types, buffer, count, datatype)?;
-        let mut packed = vec![0u8; data.bytes.max(1)];
-        data.read(0, &mut packed[..data.bytes]);
-        packed.truncate(data.bytes);
-        Ok(packed)
-    })?;
-    let bytes = packed.len() as i64;
-    let address = if packed.is_empty() {
-        std::ptr::null_mut()
-    } else {
-        packed.as_mut_ptr()
-    };
+    let mut packed = packed(rt, buffer, count, datatype)?;
+    let (address, bytes) = (packed.as_mut_ptr(), packed.len() as i64);
     sendrecv(
         rt,
         address,
