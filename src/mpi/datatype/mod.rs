@@ -4,8 +4,13 @@
 //! and knows its measures from birth. For copying, its typemap is folded into a [`shape::Shape`]: runs of bytes, loops
 //! where it is regular, lists where it is not.
 
+mod array;
 mod bounds;
+mod contents;
 mod copy;
+mod elements;
+mod external;
+mod fortran;
 mod kernel;
 mod make;
 mod predefined;
@@ -14,7 +19,11 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use array::Distribution;
+pub use contents::{Contents, Envelope};
 pub use copy::{copy, pack, unpack};
+pub use external::{external_size, pack_external, unpack_external};
+pub use fortran::match_size;
 pub use table::{Entry, Types};
 
 use crate::base::id::DatatypeId;

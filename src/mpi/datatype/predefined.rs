@@ -207,3 +207,20 @@ pub(super) fn all() -> Vec<(DatatypeId, &'static str, Type)> {
     }
     all
 }
+
+/// The named pair type that a pair of these computes like: of the same layout, with the same order. Only these have
+/// reductions.
+pub(super) fn pair_kind(value: DatatypeId, index: DatatypeId) -> Option<DatatypeId> {
+    if !matches!(index, INT | INT32_T | INTEGER | INTEGER4) {
+        return None;
+    }
+    match value {
+        FLOAT | REAL | REAL4 => Some(FLOAT_INT),
+        DOUBLE | DOUBLE_PRECISION | REAL8 => Some(DOUBLE_INT),
+        LONG_DOUBLE => Some(LONG_DOUBLE_INT),
+        SHORT | INT16_T | INTEGER2 => Some(SHORT_INT),
+        INT | INT32_T | INTEGER | INTEGER4 => Some(TWO_INT),
+        LONG | LONG_LONG | INT64_T | INTEGER8 | AINT | COUNT | OFFSET => Some(LONG_INT),
+        _ => None,
+    }
+}

@@ -5,21 +5,25 @@
 mod attribute;
 mod comm;
 mod completion;
+mod datatype;
 mod environment;
 mod errhandler;
 mod group;
 mod info;
 mod op;
+mod pack;
 mod provisional;
 mod pt2pt;
 
 pub use attribute::*;
 pub use comm::*;
 pub use completion::*;
+pub use datatype::*;
 pub use environment::*;
 pub use errhandler::*;
 pub use group::*;
 pub use info::*;
 pub use op::*;
+pub use pack::*;
 pub use provisional::*;
 pub use pt2pt::*;
