@@ -31,8 +31,10 @@ pub struct Report {
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// Started by the dynamic loader, or a library.
+    /// Started by the dynamic loader.
     Dynamic,
+    /// A shared library, loaded by some program.
+    Library,
     /// Static; true: with an MPI library inside.
     Static(bool),
     /// Dynamic, but with an MPI library linked into it.
@@ -288,6 +290,9 @@ pub fn examine_in(path: &Path, here: &Surroundings) -> Result<Report, Trouble> {
         report.kind = Kind::MpiLibrary;
         return Ok(report);
     }
+    if program.shape == Shape::Library {
+        report.kind = Kind::Library;
+    }
     let privileged = program.privileged;
     walk(program, here, &mut report);
     if privileged && !report.libraries.is_empty() {
@@ -295,7 +300,10 @@ pub fn examine_in(path: &Path, here: &Surroundings) -> Result<Report, Trouble> {
             object: path.into(),
         });
     }
-    if report.libraries.is_empty() && (offers || Image::contains_mpi(path, true)?) {
+    if report.kind == Kind::Dynamic
+        && report.libraries.is_empty()
+        && (offers || Image::contains_mpi(path, true)?)
+    {
         let wants_profiled = report
             .users
             .iter()
