@@ -7,8 +7,9 @@ use crate::base::constant::handle::DATATYPE_NULL;
 use crate::base::error::Result;
 use crate::base::id::DatatypeId;
 use crate::fail;
+use crate::mpi::attribute::Owner;
 use crate::mpi::datatype::{self, Datatype, Distribution, Type};
-use crate::runtime::Runtime;
+use crate::runtime::{calls, Runtime};
 
 /// A handle for what `make` makes of the old type.
 fn derive(
@@ -114,7 +115,6 @@ pub fn type_create_struct_c(
 }
 
 /// What process `rank` of `size` holds of a distributed array.
-#[allow(clippy::too_many_arguments)]
 pub fn type_create_darray(
     rt: &Runtime,
     size: i32,
@@ -139,7 +139,6 @@ pub fn type_create_darray(
 }
 
 /// The same as a large-count procedure.
-#[allow(clippy::too_many_arguments)]
 pub fn type_create_darray_c(
     rt: &Runtime,
     size: i32,
@@ -199,6 +198,30 @@ pub fn type_commit(rt: &Runtime, datatype: DatatypeId) -> Result<DatatypeId> {
     let ty = rt.with(|w| w.types.get(datatype).cloned())?;
     ty.commit();
     Ok(datatype)
+}
+
+/// The same typemap under a new handle, committed if the old one is, with the attributes that their copy functions
+/// pass on.
+pub fn type_dup(rt: &Runtime, oldtype: DatatypeId) -> Result<DatatypeId> {
+    let (old, attributes) = rt.with(|w| {
+        let entry = w.types.entry(oldtype)?;
+        Ok((entry.ty.clone(), entry.attributes.clone()))
+    })?;
+    let attributes = calls::copy_all(rt, &attributes, oldtype.0)?;
+    let new = Datatype::dup(&old)?;
+    rt.with(|w| {
+        let id = w.types.insert(new);
+        w.types.entry_mut(id)?.attributes = attributes;
+        Ok(id)
+    })
+}
+
+/// Gives up a handle after its attributes' delete functions ran; operations and types that use the type keep it.
+/// Errors: MPI_ERR_TYPE for a predefined type; a delete function's, then the type stays.
+pub fn type_free(rt: &Runtime, datatype: DatatypeId) -> Result<()> {
+    rt.with(|w| w.types.freeable(datatype))?;
+    calls::delete_from(rt, Owner::Type(datatype))?;
+    rt.with(|w| w.types.free(datatype).map(|_| ()))
 }
 
 /// MPI_Type_create_f90_real; `p` or `r` may be MPI_UNDEFINED.

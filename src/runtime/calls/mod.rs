@@ -2,6 +2,9 @@
 //! procedures' without `MPI_`, in lower case; `_c` forms share the function. Inputs in the standard's order as
 //! arguments, outputs as the result (a tuple when several).
 
+// Argument lists are MPI's, and buffers valid by MPI's rules.
+#![allow(clippy::not_unsafe_ptr_arg_deref, clippy::too_many_arguments)]
+
 mod attribute;
 mod comm;
 mod completion;

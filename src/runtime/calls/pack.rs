@@ -54,7 +54,6 @@ unsafe fn slice<'a>(at: *mut u8, len: usize) -> &'a mut [u8] {
 
 /// Packs elements into `outbuf` from `position` on. Returns the position after them. The packed form is the data
 /// alone, in typemap order.
-#[allow(clippy::too_many_arguments)]
 pub fn pack(
     rt: &Runtime,
     inbuf: *mut u8,
@@ -82,7 +81,6 @@ pub fn pack(
 }
 
 /// Unpacks elements from `inbuf` from `position` on. Returns the position after them.
-#[allow(clippy::too_many_arguments)]
 pub fn unpack(
     rt: &Runtime,
     inbuf: *mut u8,
@@ -130,7 +128,6 @@ fn check_datarep(datarep: &str) -> Result<()> {
 }
 
 /// Packs elements in a portable representation ("external32") from `position` on. Returns the position after them.
-#[allow(clippy::too_many_arguments)]
 pub fn pack_external(
     rt: &Runtime,
     datarep: &str,
@@ -151,7 +148,6 @@ pub fn pack_external(
 }
 
 /// Unpacks elements in a portable representation from `position` on. Returns the position after them.
-#[allow(clippy::too_many_arguments)]
 pub fn unpack_external(
     rt: &Runtime,
     datarep: &str,

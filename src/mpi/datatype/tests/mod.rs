@@ -7,7 +7,6 @@ mod model;
 mod random;
 
 use super::*;
-use crate::base::constant::handle;
 use crate::base::id::DatatypeId;
 
 /// A predefined type.

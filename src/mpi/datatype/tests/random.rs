@@ -3,7 +3,7 @@
 use super::super::*;
 use super::model::{any, Random, Typemap};
 
-const ROUNDS: u64 = 3000;
+const ROUNDS: u64 = 1500;
 
 /// Memory for `count` elements: its bytes, and where in it the buffer's address is.
 fn memory(offsets: &[i64]) -> (Vec<u8>, i64) {
@@ -15,6 +15,14 @@ fn memory(offsets: &[i64]) -> (Vec<u8>, i64) {
 fn fill(memory: &mut [u8], random: &mut Random) {
     for byte in memory {
         *byte = random.below(256) as u8;
+    }
+}
+
+/// How many elements to move: few, or more than are moved at a time.
+fn elements(random: &mut Random, map: &Typemap) -> i64 {
+    match random.below(4) {
+        0 if map.size() < 200 => random.range(60, 200),
+        _ => random.range(0, 5),
     }
 }
 
@@ -82,7 +90,7 @@ fn dense_is_what_has_no_gaps() {
 #[test]
 fn packs_from_any_byte() {
     each(|ty, map, random| {
-        let count = random.range(0, 5);
+        let count = elements(random, map);
         let offsets = map.bytes(count);
         let (mut memory, at) = memory(&offsets);
         fill(&mut memory, random);
@@ -119,7 +127,7 @@ fn disjoint(offsets: &[i64]) -> bool {
 #[test]
 fn unpacks_at_any_byte() {
     each(|ty, map, random| {
-        let count = random.range(0, 5);
+        let count = elements(random, map);
         let offsets = map.bytes(count);
         if !disjoint(&offsets) {
             return;
@@ -148,7 +156,7 @@ fn copies_between_layouts() {
         let depth = random.below(4) as u32;
         let (to, other) = any(random, depth);
         // Streams of about equal length.
-        let from_count = random.range(0, 4);
+        let from_count = elements(random, map);
         let to_count = from_count * map.size() / other.size().max(1) + random.range(0, 1);
         let (sources, targets) = (map.bytes(from_count), other.bytes(to_count));
         if !disjoint(&targets) {
