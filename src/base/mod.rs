@@ -4,4 +4,5 @@ pub mod config;
 pub mod constant;
 pub mod error;
 pub mod id;
+pub mod os;
 pub mod trace;

@@ -1,47 +1,333 @@
-//! How a process learns who it is. Provisional: a singleton; helper "rendezvous" replaces this file.
-use crate::base::error::Result;
+//! How a process learns who it is and meets the others: through Mayfly's rendezvous, through the PMI of a foreign
+//! launcher, or alone.
 
-/// Who a process is.
-#[derive(Clone, Debug)]
+mod pmi;
+mod pmi1;
+mod pmi2;
+mod ticket;
+
+use crate::base::error::Result;
+use crate::base::{os, trace};
+use crate::fail;
+use crate::rendezvous::client::{End, Entry, Member};
+use std::time::Duration;
+
+pub use ticket::VARIABLE as TICKET_VARIABLE;
+
+/// Who a process is within its job.
+#[derive(Clone)]
 pub struct Identity {
     pub rank: u32,
     pub size: u32,
+    /// The same in all ranks of the job and in no other job.
     pub job: [u8; 16],
+    /// The job's secret, the same in all its ranks.
     pub token: [u8; 32],
+    /// Among the ranks that the launcher started on the same machine.
     pub local_rank: u32,
     pub local_size: u32,
+    /// MPI_APPNUM: which part of a `:`-separated command line.
     pub appnum: i32,
+    /// MPI_UNIVERSE_SIZE, where known.
     pub universe: Option<i32>,
+    /// Who started us, for people: `mayfly`, `PMI-1`, `PMI-2`, `singleton`.
     pub launcher: &'static str,
 }
 
-pub struct Bootstrap(Identity);
+impl std::fmt::Debug for Identity {
+    /// Without the token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "rank {} of {} ({})", self.rank, self.size, self.launcher)
+    }
+}
+
+/// A way to the other ranks.
+pub struct Bootstrap {
+    identity: Identity,
+    means: Means,
+    /// Exchanges so far; all ranks count alike, as they are collective.
+    exchanges: u32,
+    /// The process that joined; a child of its fork has no part in the job.
+    process: u32,
+}
+
+enum Means {
+    Member(Member),
+    Pmi(Box<dyn pmi::Store + Send>),
+    Alone,
+    Ended,
+}
 
 impl Bootstrap {
+    /// Looks for whoever started this process, in this order: a ticket of Mayfly's, a PMI-1 or PMI-2 server, nobody.
+    /// Under PMIx, or under Slurm without PMI, it fails rather than let N ranks run as N jobs of one.
     pub fn find() -> Result<Bootstrap> {
-        Ok(Bootstrap(Identity {
-            rank: 0,
-            size: 1,
-            job: [0; 16],
-            token: [0; 32],
-            local_rank: 0,
-            local_size: 1,
-            appnum: 0,
-            universe: None,
-            launcher: "none",
-        }))
+        let (identity, means) = if let Some(ticket) = ticket::take()? {
+            Bootstrap::join(&ticket)?
+        } else if let Some((identity, store)) = pmi::find()? {
+            (identity, Means::Pmi(store))
+        } else {
+            refuse_foreign(|name| std::env::var(name).ok())?;
+            (alone()?, Means::Alone)
+        };
+        Ok(Bootstrap {
+            identity,
+            means,
+            exchanges: 0,
+            process: std::process::id(),
+        })
     }
+
+    fn join(ticket: &crate::rendezvous::message::Ticket) -> Result<(Identity, Means)> {
+        let entry = Entry {
+            service: &ticket.service,
+            job: &ticket.job,
+            token: &ticket.token,
+            rank: ticket.rank,
+            size: ticket.size,
+            epoch: ticket.epoch,
+            patience: Duration::from_secs(30),
+        };
+        let member = match Member::join(&entry, Box::new(ended)) {
+            Ok(member) => member,
+            Err(e) => fail!(
+                Other,
+                "rank {} cannot join its job at the rendezvous {}: {e}",
+                ticket.rank,
+                ticket.service
+            ),
+        };
+        let identity = Identity {
+            rank: ticket.rank,
+            size: ticket.size,
+            job: ticket.job,
+            token: ticket.token,
+            local_rank: ticket.local_rank,
+            local_size: ticket.local_size,
+            appnum: ticket.appnum,
+            universe: (ticket.universe >= 0).then_some(ticket.universe),
+            launcher: "mayfly",
+        };
+        Ok((identity, Means::Member(member)))
+    }
+
     pub fn identity(&self) -> &Identity {
-        &self.0
+        &self.identity
     }
+
+    fn here(&self) -> Result<()> {
+        if self.process != std::process::id() {
+            fail!(
+                Other,
+                "this process was forked from rank {} and is no rank itself",
+                self.identity.rank
+            );
+        }
+        Ok(())
+    }
+
+    /// Everybody's blob, by rank. Collective: every rank calls it equally often.
     pub fn exchange(&mut self, blob: &[u8]) -> Result<Vec<Vec<u8>>> {
-        Ok(vec![blob.to_vec()])
+        self.here()?;
+        self.exchanges += 1;
+        let blobs = match &mut self.means {
+            Means::Member(member) => {
+                match member.fence(&format!("exchange {}", self.exchanges), blob) {
+                    Ok(blobs) => blobs,
+                    Err(e) => fail!(Other, "the exchange with the other ranks failed: {e}"),
+                }
+            }
+            Means::Pmi(store) => {
+                pmi::exchange(store.as_mut(), &self.identity, self.exchanges, blob)?
+            }
+            Means::Alone => vec![blob.to_vec()],
+            Means::Ended => fail!(Other, "this rank has already left its job"),
+        };
+        if blobs.len() != self.identity.size as usize {
+            fail!(
+                Intern,
+                "the exchange gave {} blobs for {} ranks",
+                blobs.len(),
+                self.identity.size
+            );
+        }
+        Ok(blobs)
     }
+
+    /// Returns when every rank has called it.
     pub fn barrier(&mut self) -> Result<()> {
+        self.here()?;
+        match &mut self.means {
+            Means::Pmi(store) => store.fence(),
+            _ => self.exchange(&[]).map(drop),
+        }
+    }
+
+    /// Tells the job that it is to end with this code. The caller ends the process afterwards.
+    pub fn abort(&mut self, code: i32, text: &str) {
+        if self.here().is_err() {
+            return;
+        }
+        match &mut self.means {
+            Means::Member(member) => member.abort(code, text),
+            Means::Pmi(store) => store.abort(code, text),
+            Means::Alone | Means::Ended => {}
+        }
+        self.means = Means::Ended;
+    }
+
+    /// Leaves the job in order; from now on its fate is not ours.
+    pub fn finalize(&mut self) -> Result<()> {
+        if self.here().is_err() {
+            return Ok(());
+        }
+        match std::mem::replace(&mut self.means, Means::Ended) {
+            Means::Member(mut member) => member.finish(),
+            Means::Pmi(mut store) => store.finalize()?,
+            Means::Alone | Means::Ended => {}
+        }
         Ok(())
     }
-    pub fn abort(&mut self, _code: i32, _text: &str) {}
-    pub fn finalize(&mut self) -> Result<()> {
-        Ok(())
+
+    /// In the child of a fork: closes its copies of the connection, without a word to anyone. Only makes calls that are
+    /// allowed between fork and exec.
+    pub fn after_fork(&self) {
+        match &self.means {
+            Means::Member(member) => member.after_fork(),
+            Means::Pmi(store) => os::close(store.descriptor()),
+            Means::Alone | Means::Ended => {}
+        }
+    }
+}
+
+impl Drop for Bootstrap {
+    /// Dropped without [`Bootstrap::finalize`], the rank counts as lost; a forked child's copy must stay silent.
+    fn drop(&mut self) {
+        if self.here().is_err() {
+            std::mem::forget(std::mem::replace(&mut self.means, Means::Ended));
+        }
+    }
+}
+
+/// What the helper thread does when the job or the connection came to an end.
+fn ended(end: End) {
+    match end {
+        End::Goodbye => {}
+        // The launcher names the cause, once for all ranks.
+        End::Aborted { rank, code, text } => {
+            crate::info!("the job has been ended by rank {rank} with code {code}: {text}");
+            os::leave(exit_status(code));
+        }
+        End::Lost(why) => {
+            trace::line(&format!("lost the rendezvous ({why}); this rank ends"));
+            os::leave(1);
+        }
+    }
+}
+
+/// The exit status for an abort's code: its low eight bits, but never 0.
+pub fn exit_status(code: i32) -> i32 {
+    match code & 0xff {
+        0 => 1,
+        status => status,
+    }
+}
+
+fn alone() -> Result<Identity> {
+    let (mut job, mut token) = ([0; 16], [0; 32]);
+    if let Err(e) = os::random(&mut job).and_then(|()| os::random(&mut token)) {
+        fail!(Other, "the system gives no random numbers: {e}");
+    }
+    Ok(Identity {
+        rank: 0,
+        size: 1,
+        job,
+        token,
+        local_rank: 0,
+        local_size: 1,
+        appnum: 0,
+        universe: None,
+        launcher: "singleton",
+    })
+}
+
+/// Fails when a launcher that we cannot talk to has started several ranks.
+fn refuse_foreign(get: impl Fn(&str) -> Option<String>) -> Result<()> {
+    if get("PMIX_NAMESPACE").is_some() {
+        fail!(
+            Other,
+            "started by a PMIx launcher, which Mayfly does not support yet; use `mayfly run`, or `srun --mpi=pmi2` \
+             under Slurm"
+        );
+    }
+    // Slurm sets the SLURM_STEP_ variables for srun's tasks only, not for the batch script itself.
+    let tasks = get("SLURM_STEP_NUM_TASKS")
+        .or_else(|| get("SLURM_STEP_ID").and_then(|_| get("SLURM_NTASKS")));
+    let tasks = tasks
+        .and_then(|text| text.trim().parse::<u32>().ok())
+        .unwrap_or(1);
+    if tasks > 1 && get("SLURM_PROCID").is_some() {
+        fail!(
+            Other,
+            "one of {tasks} tasks that srun started without PMI, so that each would be a job of its own; use \
+             `srun --mpi=pmi2` or `mayfly run`"
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(variables: &[(&str, &str)]) -> bool {
+        refuse_foreign(|name| {
+            let found = variables.iter().find(|(n, _)| *n == name);
+            found.map(|(_, value)| value.to_string())
+        })
+        .is_err()
+    }
+
+    #[test]
+    fn foreign_launchers_are_refused_but_not_their_absence() {
+        assert!(!refused(&[]));
+        assert!(refused(&[("PMIX_NAMESPACE", "x")]));
+        assert!(refused(&[
+            ("SLURM_PROCID", "0"),
+            ("SLURM_STEP_NUM_TASKS", "2")
+        ]));
+        assert!(!refused(&[
+            ("SLURM_PROCID", "0"),
+            ("SLURM_STEP_NUM_TASKS", "1")
+        ]));
+        // A batch script's own process.
+        assert!(!refused(&[("SLURM_PROCID", "0"), ("SLURM_NTASKS", "4")]));
+        // What `mayfly run` sets for programs that ask.
+        assert!(!refused(&[("PMI_RANK", "0"), ("PMI_SIZE", "4")]));
+    }
+
+    #[test]
+    fn alone_a_process_is_a_job_of_one() {
+        let identity = alone().unwrap();
+        assert_eq!((identity.rank, identity.size), (0, 1));
+        let mut bootstrap = Bootstrap {
+            identity,
+            means: Means::Alone,
+            exchanges: 0,
+            process: std::process::id(),
+        };
+        assert_eq!(bootstrap.exchange(b"me").unwrap(), vec![b"me".to_vec()]);
+        bootstrap.barrier().unwrap();
+        bootstrap.finalize().unwrap();
+        assert!(bootstrap.exchange(b"me").is_err());
+        assert_ne!(alone().unwrap().token, alone().unwrap().token);
+    }
+
+    #[test]
+    fn an_abort_never_looks_like_success() {
+        assert_eq!(exit_status(0), 1);
+        assert_eq!(exit_status(256), 1);
+        assert_eq!(exit_status(5), 5);
+        assert_eq!(exit_status(-1), 255);
     }
 }

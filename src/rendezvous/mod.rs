@@ -1,1 +1,11 @@
-//! (being written)
+//! The service where the members of a job meet, and its two ends.
+//!
+//! The library uses [`message`] and [`client`] (blocking, std only); the command adds [`registry`], what the service
+//! knows, and `server`, how it listens.
+
+pub mod client;
+pub mod message;
+pub mod registry;
+
+#[cfg(feature = "command")]
+pub mod server;

@@ -1,0 +1,386 @@
+use super::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+const JOB: JobId = [7; 16];
+const TOKEN: [u8; 32] = [9; 32];
+
+fn registry(size: u32, join_within: Time, lease: Time) -> Registry {
+    let mut registry = Registry::default();
+    let plan = Plan {
+        job: JOB,
+        token: TOKEN,
+        size,
+        join_within,
+        lease,
+        keep: 1000,
+    };
+    registry.create(0, plan).unwrap();
+    registry
+}
+
+fn join(rank: u32, size: u32, epoch: u32) -> ToService {
+    ToService::Join {
+        rank,
+        size,
+        epoch,
+        pid: rank.wrapping_add(100),
+        host: "here".into(),
+    }
+}
+
+fn fence(blob: &[u8]) -> ToService {
+    ToService::Fence {
+        name: "x".into(),
+        blob: blob.into(),
+    }
+}
+
+fn say(registry: &mut Registry, now: Time, from: Connection, frame: ToService) -> Vec<Effect> {
+    let mut out = Vec::new();
+    registry.receive(now, from, frame, &mut out);
+    out
+}
+
+/// Opens a connection and joins; panics unless welcomed.
+fn enter(registry: &mut Registry, now: Time, rank: u32, size: u32) -> Connection {
+    let connection = registry.open(now, &JOB, &TOKEN).unwrap();
+    let out = say(registry, now, connection, join(rank, size, 0));
+    let welcomed = |e: &Effect| matches!(e, Effect::Send(to, ToMember::Welcome { .. }) if to[..] == [connection]);
+    assert!(out.iter().any(welcomed), "{out:?}");
+    connection
+}
+
+fn refusal(out: &[Effect]) -> Option<&str> {
+    out.iter().find_map(|effect| match effect {
+        Effect::Send(_, ToMember::Refused { text }) => Some(text.as_str()),
+        _ => None,
+    })
+}
+
+fn aborted(out: &[Effect]) -> Option<(u32, i32, Vec<Connection>)> {
+    out.iter().find_map(|effect| match effect {
+        Effect::Send(to, ToMember::Aborted { rank, code, .. }) => Some((*rank, *code, to.clone())),
+        _ => None,
+    })
+}
+
+#[test]
+fn only_the_right_token_opens_a_connection() {
+    let mut registry = registry(2, 0, 0);
+    assert_eq!(registry.open(0, &JOB, &[0; 32]), Err(Refusal::WrongToken));
+    assert_eq!(registry.open(0, &JOB, &[]), Err(Refusal::WrongToken));
+    assert_eq!(registry.open(0, &[8; 16], &TOKEN), Err(Refusal::UnknownJob));
+    assert!(registry.open(0, &JOB, &TOKEN).is_ok());
+    assert_eq!(registry.summary(&JOB, &[1; 32]), Err(Refusal::WrongToken));
+}
+
+#[test]
+fn two_jobs_do_not_mix() {
+    let mut registry = registry(1, 0, 0);
+    let other = Plan {
+        job: [1; 16],
+        token: [2; 32],
+        size: 1,
+        join_within: 0,
+        lease: 0,
+        keep: 0,
+    };
+    registry.create(0, other.clone()).unwrap();
+    assert!(registry.create(0, other).is_err(), "taken");
+    assert_eq!(registry.open(0, &[1; 16], &TOKEN), Err(Refusal::WrongToken));
+    let a = enter(&mut registry, 0, 0, 1);
+    let out = say(&mut registry, 0, a, fence(b"a"));
+    let table = ToMember::Table {
+        name: "x".into(),
+        blobs: vec![b"a".to_vec()],
+    };
+    assert_eq!(out, [Effect::Send(vec![a], table)]);
+}
+
+#[test]
+fn wrong_ranks_sizes_and_duplicates_are_refused() {
+    let mut registry = registry(2, 0, 0);
+    let first = enter(&mut registry, 0, 1, 2);
+    for (frame, expected) in [
+        (join(2, 2, 0), "not in 0..2"),
+        (join(0, 3, 0), "has 2 ranks, not 3"),
+        (join(1, 2, 0), "already joined"),
+    ] {
+        let connection = registry.open(0, &JOB, &TOKEN).unwrap();
+        let out = say(&mut registry, 0, connection, frame);
+        assert!(
+            refusal(&out).is_some_and(|t| t.contains(expected)),
+            "{out:?}"
+        );
+        assert!(out.contains(&Effect::Close(connection)));
+        assert!(!out.contains(&Effect::Close(first)));
+    }
+    // Whoever does not begin with a Join, or joins twice, is thrown out.
+    let connection = registry.open(0, &JOB, &TOKEN).unwrap();
+    assert!(refusal(&say(&mut registry, 0, connection, ToService::Renew)).is_some());
+    assert!(refusal(&say(&mut registry, 0, first, join(1, 2, 0))).is_some());
+}
+
+#[test]
+fn a_later_attempt_displaces_an_earlier_one_until_the_job_has_begun() {
+    let mut registry = registry(2, 0, 0);
+    let old = enter(&mut registry, 0, 0, 2);
+    say(&mut registry, 0, old, fence(b"old"));
+    let new = registry.open(0, &JOB, &TOKEN).unwrap();
+    let out = say(&mut registry, 0, new, join(0, 2, 1));
+    assert!(out.contains(&Effect::Close(old)));
+    // The displaced one has no say any more, and its end means nothing.
+    assert_eq!(say(&mut registry, 0, old, fence(b"old")), []);
+    let mut out = Vec::new();
+    registry.closed(0, old, "gone", &mut out);
+    assert_eq!(out, []);
+    let other = enter(&mut registry, 0, 1, 2);
+    say(&mut registry, 0, other, fence(b"b"));
+    let out = say(&mut registry, 0, new, fence(b"a"));
+    let table = ToMember::Table {
+        name: "x".into(),
+        blobs: vec![b"a".to_vec(), b"b".to_vec()],
+    };
+    assert_eq!(out, [Effect::Send(vec![new, other], table)]);
+    let late = registry.open(0, &JOB, &TOKEN).unwrap();
+    assert!(refusal(&say(&mut registry, 0, late, join(0, 2, 2)))
+        .is_some_and(|t| t.contains("has begun")));
+}
+
+#[test]
+fn a_fence_is_complete_when_all_are_there_and_can_be_repeated() {
+    let mut registry = registry(3, 0, 0);
+    let members: Vec<_> = (0..3)
+        .map(|rank| enter(&mut registry, 0, rank, 3))
+        .collect();
+    for round in 0..3u8 {
+        assert_eq!(say(&mut registry, 0, members[2], fence(&[round, 2])), []);
+        assert_eq!(say(&mut registry, 0, members[0], fence(&[round, 0])), []);
+        let out = say(&mut registry, 0, members[1], fence(&[round, 1]));
+        let table = ToMember::Table {
+            name: "x".into(),
+            blobs: (0..3).map(|rank| vec![round, rank]).collect(),
+        };
+        assert_eq!(out, [Effect::Send(members.clone(), table)]);
+    }
+    say(&mut registry, 0, members[0], fence(b""));
+    let out = say(&mut registry, 0, members[0], fence(b""));
+    assert!(refusal(&out).is_some_and(|t| t.contains("same fence twice")));
+    assert!(aborted(&out).is_some(), "the others must not wait for it");
+}
+
+#[test]
+fn a_lost_member_ends_the_job_for_those_who_are_left() {
+    let mut registry = registry(3, 0, 0);
+    let members: Vec<_> = (0..3)
+        .map(|rank| enter(&mut registry, 0, rank, 3))
+        .collect();
+    let out = say(&mut registry, 0, members[0], ToService::Finished);
+    assert!(out.contains(&Effect::Send(vec![members[0]], ToMember::Goodbye)));
+    let mut out = Vec::new();
+    registry.closed(0, members[0], "ended", &mut out);
+    assert_eq!(out, [], "the end of a finished member means nothing");
+    registry.closed(0, members[2], "it broke", &mut out);
+    assert!(
+        matches!(&out[0], Effect::Tell(JOB, Event::Lost { rank: 2, .. })),
+        "{out:?}"
+    );
+    assert!(
+        matches!(&out[1], Effect::Tell(JOB, Event::Aborted { rank: 2, .. })),
+        "{out:?}"
+    );
+    assert_eq!(aborted(&out), Some((2, 1, vec![members[1]])));
+    let late = registry.open(0, &JOB, &TOKEN).unwrap();
+    assert!(
+        refusal(&say(&mut registry, 0, late, join(2, 3, 9))).is_some_and(|t| t.contains("ended"))
+    );
+}
+
+#[test]
+fn the_last_one_may_leave_without_a_farewell() {
+    let mut registry = registry(2, 0, 0);
+    let members: Vec<_> = (0..2)
+        .map(|rank| enter(&mut registry, 0, rank, 2))
+        .collect();
+    say(&mut registry, 0, members[0], ToService::Finished);
+    let mut out = Vec::new();
+    registry.closed(0, members[1], "ended", &mut out);
+    assert_eq!(aborted(&out), None);
+    assert_eq!(out.last(), Some(&Effect::Send(vec![], ToMember::Over)));
+    assert_eq!(registry.summary(&JOB, &TOKEN).unwrap().over, Some(Ok(())));
+}
+
+#[test]
+fn an_abort_reaches_everybody_once() {
+    let mut registry = registry(2, 0, 0);
+    let members: Vec<_> = (0..2)
+        .map(|rank| enter(&mut registry, 0, rank, 2))
+        .collect();
+    let observer = registry.open(0, &JOB, &TOKEN).unwrap();
+    say(&mut registry, 0, observer, join(OBSERVER, 2, 0));
+    let abort = |code| ToService::Abort {
+        code,
+        text: "why".into(),
+    };
+    let out = say(&mut registry, 0, members[1], abort(5));
+    assert_eq!(
+        aborted(&out),
+        Some((1, 5, vec![members[0], members[1], observer]))
+    );
+    assert_eq!(say(&mut registry, 0, members[0], abort(6)), []);
+    assert_eq!(
+        registry.summary(&JOB, &TOKEN).unwrap().over,
+        Some(Err((1, 5, "why".into())))
+    );
+}
+
+#[test]
+fn who_never_comes_is_named_at_the_deadline() {
+    let mut registry = registry(4, 500, 0);
+    let one = enter(&mut registry, 0, 1, 4);
+    assert_eq!(registry.next_deadline(), Some(500));
+    let mut out = Vec::new();
+    registry.tick(499, &mut out);
+    assert_eq!(out, []);
+    registry.tick(500, &mut out);
+    let Some(Effect::Send(to, ToMember::Aborted { text, .. })) = out.last() else {
+        panic!("{out:?}");
+    };
+    assert_eq!(
+        (to, text.as_str()),
+        (&vec![one], "1 of 4 ranks joined in time; missing: 0, 2, 3")
+    );
+    // The job is forgotten after a while.
+    registry.tick(1500, &mut out);
+    assert_eq!(registry.jobs(), 0);
+    assert_eq!(registry.open(1500, &JOB, &TOKEN), Err(Refusal::UnknownJob));
+}
+
+#[test]
+fn a_lease_must_be_renewed() {
+    let mut registry = registry(2, 0, 100);
+    let members: Vec<_> = (0..2)
+        .map(|rank| enter(&mut registry, 0, rank, 2))
+        .collect();
+    assert_eq!(registry.next_deadline(), Some(100));
+    let out = say(&mut registry, 80, members[0], ToService::Renew);
+    assert_eq!(out, [Effect::Send(vec![members[0]], ToMember::Alive)]);
+    let mut out = Vec::new();
+    registry.tick(100, &mut out);
+    assert_eq!(out[0], Effect::Close(members[1]));
+    assert_eq!(aborted(&out), Some((1, 1, vec![members[0]])));
+}
+
+#[test]
+fn a_silent_stranger_with_the_token_is_closed() {
+    let mut registry = registry(2, 0, 0);
+    let stranger = registry.open(0, &JOB, &TOKEN).unwrap();
+    let mut out = Vec::new();
+    registry.tick(JOIN_SOON, &mut out);
+    assert!(out.contains(&Effect::Close(stranger)));
+    assert_eq!(registry.next_deadline(), None);
+}
+
+#[test]
+fn nobody_waits_for_a_rank_that_will_never_join() {
+    let mut registry = registry(2, 0, 0);
+    let zero = enter(&mut registry, 0, 0, 2);
+    let mut out = Vec::new();
+    registry.departed(0, &JOB, 1, &mut out);
+    assert_eq!(aborted(&out), Some((1, 1, vec![zero])));
+    // The other way round: the one that comes later is turned away.
+    let mut registry = self::registry(2, 0, 0);
+    let mut out = Vec::new();
+    registry.departed(0, &JOB, 1, &mut out);
+    assert_eq!(aborted(&out), None);
+    let zero = registry.open(0, &JOB, &TOKEN).unwrap();
+    let out = say(&mut registry, 0, zero, join(0, 2, 0));
+    assert!(
+        refusal(&out).is_some_and(|t| t.contains("rank 1 has ended")),
+        "{out:?}"
+    );
+}
+
+/// Members that do anything in any order: whatever happens, the promises hold.
+#[test]
+fn promises_hold_under_random_behaviour() {
+    let mut happened = (0, 0);
+    for seed in 1..=300_u64 {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut random = move |below: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % below
+        };
+        let size = 1 + random(5) as u32;
+        let mut registry = registry(size, random(3) * 400, random(2) * 300);
+        let mut open: BTreeSet<Connection> = BTreeSet::new();
+        let mut rank_of: BTreeMap<Connection, u32> = BTreeMap::new();
+        let (mut ends, mut tables, mut now) = (0, 0, 0);
+        for _ in 0..200 {
+            now += random(40);
+            let mut out = Vec::new();
+            let pick = |n: u64| open.iter().nth(n as usize % open.len().max(1)).copied();
+            match (random(9), pick(random(1 << 20))) {
+                (0 | 1, _) | (_, None) => {
+                    if let Ok(c) = registry.open(now, &JOB, &TOKEN) {
+                        open.insert(c);
+                        let rank = random(u64::from(size) + 1) as u32;
+                        registry.receive(now, c, join(rank, size, random(2) as u32), &mut out);
+                        rank_of.insert(c, rank);
+                    }
+                }
+                (2..=5, Some(c)) => registry.receive(now, c, fence(&[rank_of[&c] as u8]), &mut out),
+                (6, Some(c)) if random(4) == 0 => {
+                    registry.receive(now, c, ToService::Finished, &mut out)
+                }
+                (7, Some(c)) if random(8) == 0 => {
+                    open.remove(&c);
+                    registry.closed(now, c, "it broke", &mut out);
+                }
+                (8, Some(c)) if random(20) == 0 => {
+                    let text = String::new();
+                    registry.receive(now, c, ToService::Abort { code: 3, text }, &mut out);
+                }
+                (_, Some(c)) => registry.receive(now, c, ToService::Renew, &mut out),
+            }
+            registry.tick(now, &mut out);
+            for effect in out {
+                match effect {
+                    Effect::Send(to, frame) => {
+                        let unique: BTreeSet<_> = to.iter().collect();
+                        assert_eq!(unique.len(), to.len(), "seed {seed}: told twice");
+                        if let ToMember::Table { blobs, .. } = frame {
+                            tables += 1;
+                            assert_eq!(ends, 0, "seed {seed}: an exchange after the end");
+                            let expected: Vec<Vec<u8>> = (0..size).map(|r| vec![r as u8]).collect();
+                            assert_eq!(blobs, expected, "seed {seed}");
+                            let ranks: BTreeSet<u32> = to.iter().map(|c| rank_of[c]).collect();
+                            assert_eq!(
+                                ranks.len() as u32,
+                                size,
+                                "seed {seed}: a table must reach all ranks"
+                            );
+                        }
+                    }
+                    Effect::Close(c) => {
+                        open.remove(&c);
+                    }
+                    Effect::Tell(_, Event::Over | Event::Aborted { .. }) => ends += 1,
+                    Effect::Tell(..) => {}
+                }
+            }
+            assert!(ends <= 1, "seed {seed}: a job ends once");
+            assert!(
+                registry.next_deadline().is_none_or(|at| at > now),
+                "seed {seed}: overdue"
+            );
+        }
+        happened = (happened.0 + tables, happened.1 + ends);
+    }
+    assert!(
+        happened.0 > 100 && happened.1 > 50,
+        "too little happened: {happened:?}"
+    );
+}
