@@ -17,6 +17,7 @@ mod op;
 mod pack;
 mod provisional;
 mod pt2pt;
+mod topology;
 
 pub use attribute::*;
 pub use comm::*;
@@ -30,3 +31,4 @@ pub use op::*;
 pub use pack::*;
 pub use provisional::*;
 pub use pt2pt::*;
+pub use topology::*;
