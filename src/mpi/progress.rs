@@ -55,7 +55,7 @@ pub struct Lane {
 
 /// A collective under way.
 pub struct Collective {
-    running: Running,
+    running: Running<Message>,
     lane: Lane,
     comm: CommId,
     over: Option<Result<()>>,

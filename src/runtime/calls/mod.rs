@@ -6,6 +6,7 @@
 #![allow(clippy::not_unsafe_ptr_arg_deref, clippy::too_many_arguments)]
 
 mod attribute;
+mod collective;
 mod comm;
 mod completion;
 mod datatype;
@@ -15,11 +16,11 @@ mod group;
 mod info;
 mod op;
 mod pack;
-mod provisional;
 mod pt2pt;
 mod topology;
 
 pub use attribute::*;
+pub use collective::*;
 pub use comm::*;
 pub use completion::*;
 pub use datatype::*;
@@ -29,6 +30,5 @@ pub use group::*;
 pub use info::*;
 pub use op::*;
 pub use pack::*;
-pub use provisional::*;
 pub use pt2pt::*;
 pub use topology::*;
