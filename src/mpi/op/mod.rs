@@ -12,6 +12,7 @@ use crate::base::constant::handle;
 use crate::base::error::Result;
 use crate::base::id::{DatatypeId, OpId, Table};
 use crate::fail;
+use crate::mpi::datatype::Datatype;
 use std::sync::Arc;
 
 /// A user's reduction: `(invec, inoutvec, count, datatype)` with the datatype handle that the program passed.
@@ -146,6 +147,20 @@ pub fn check(op: &Op, ty: DatatypeId) -> Result<()> {
         fail!(Op, "{} is not defined on datatype {:#x}", name(id), ty.0);
     }
     Ok(())
+}
+
+/// As [`check`], of a type as a program passes it: derived types are only for users' operations.
+///
+/// # Errors
+/// `Op`: illegal together.
+pub fn check_type(op: &Op, ty: &Datatype) -> Result<()> {
+    match (&op.kind, ty.id()) {
+        (OpKind::User(_), _) => Ok(()),
+        (OpKind::Predefined(_), Some(id)) => check(op, id),
+        (OpKind::Predefined(id), None) => {
+            fail!(Op, "{} is not defined on derived datatypes", name(*id))
+        }
+    }
 }
 
 /// `inout[i] = input[i] op inout[i]` for `count` elements of a predefined type, packed at the type's extent. Both
