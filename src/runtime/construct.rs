@@ -5,14 +5,19 @@
 
 use crate::base::constant::{handle, UNDEFINED};
 use crate::base::error::Result;
-use crate::base::id::{CommId, PeerId};
+use crate::base::id::{CommId, PeerId, RequestId};
 use crate::engine::{Data, Pattern, Started};
 use crate::fail;
 use crate::mpi::attribute::Attributes;
+use crate::mpi::collective::moving::{self, Shape};
+use crate::mpi::collective::schedule::{Data as Piece, Schedule};
 use crate::mpi::comm::{Comm, CONSTRUCTION};
 use crate::mpi::group::Group;
 use crate::mpi::info::Info;
+use crate::mpi::progress::Then;
+use crate::mpi::request::Request;
 use crate::mpi::topology::Topology;
+use crate::mpi::Status;
 use crate::runtime::{calls, Runtime};
 use std::sync::Arc;
 
@@ -559,4 +564,47 @@ pub fn merge(rt: &Runtime, comm: CommId, high: bool) -> Result<CommId> {
         .collect();
     let me = rt.with(|w| w.groups.me);
     install(rt, comm, Parts::intra(context, Group::new(members, me)))
+}
+
+/// MPI_Comm_idup: the new communicator, whose context id arrives before the request completes. Between groups the
+/// copy is complete when the call returns: its four messages are exchanged at once.
+pub fn idup(
+    rt: &Runtime,
+    comm: CommId,
+    attributes: Attributes,
+    topology: Option<Topology>,
+) -> Result<(CommId, RequestId)> {
+    let seen = view(rt, comm)?;
+    if seen.remote.is_some() {
+        let new = dup(rt, comm, attributes, topology)?;
+        let over = Request::Over {
+            status: Status::EMPTY,
+            error: None,
+        };
+        return Ok((new, rt.with(|w| w.requests.table.insert(over))));
+    }
+    let mut word = Box::new(new_context(rt).to_le_bytes());
+    let parts = Parts {
+        attributes,
+        topology,
+        ..Parts::intra(0, seen.group.clone())
+    };
+    let new = install(rt, comm, parts)?;
+    let request = rt.with(|w| {
+        let byte = w.types.get(handle::BYTE)?.clone();
+        let shape = Shape {
+            rank: seen.rank,
+            size: seen.group.size() as u32,
+            remote: None,
+        };
+        let mut schedule = Schedule::new();
+        moving::bcast(
+            &mut schedule,
+            shape,
+            0,
+            &Piece::new(word.as_mut_ptr(), 8, &byte),
+        );
+        w.start_schedule(comm, schedule, Then::Context { comm: new, word })
+    })?;
+    Ok((new, request))
 }

@@ -5,10 +5,11 @@ use crate::base::constant::{
     COMM_TYPE_SHARED, CONGRUENT, IDENT, SIMILAR, UNDEFINED, UNEQUAL,
 };
 use crate::base::error::Result;
-use crate::base::id::{CommId, GroupId, InfoId};
+use crate::base::id::{CommId, GroupId, InfoId, RequestId};
 use crate::fail;
-use crate::mpi::attribute::Owner;
+use crate::mpi::attribute::{Attributes, Owner};
 use crate::mpi::group::Group;
+use crate::mpi::topology::Topology;
 use crate::runtime::{calls, construct, Runtime};
 use std::hash::{BuildHasher, BuildHasherDefault};
 
@@ -68,14 +69,19 @@ pub fn comm_compare(rt: &Runtime, first: CommId, second: CommId) -> Result<i32> 
     })
 }
 
-/// A copy with those attributes that their copy functions want copied.
-pub fn comm_dup(rt: &Runtime, comm: CommId) -> Result<CommId> {
+/// Attributes that their copy functions want copied, and the topology.
+fn copied(rt: &Runtime, comm: CommId) -> Result<(Attributes, Option<Topology>)> {
     let (attributes, topology) = rt.with(|w| {
         let comm = w.comms.get(comm)?;
         Ok((comm.attributes.clone(), comm.topology.clone()))
     })?;
-    let copied = calls::copy_all(rt, &attributes, comm.0)?;
-    construct::dup(rt, comm, copied, topology)
+    Ok((calls::copy_all(rt, &attributes, comm.0)?, topology))
+}
+
+/// A copy with those attributes that their copy functions want copied.
+pub fn comm_dup(rt: &Runtime, comm: CommId) -> Result<CommId> {
+    let (attributes, topology) = copied(rt, comm)?;
+    construct::dup(rt, comm, attributes, topology)
 }
 
 /// The same with hints.
@@ -84,6 +90,24 @@ pub fn comm_dup_with_info(rt: &Runtime, comm: CommId, info: InfoId) -> Result<Co
     let new = comm_dup(rt, comm)?;
     rt.with(|w| w.comms.get_mut(new).map(|c| c.info = hints))?;
     Ok(new)
+}
+
+/// A copy that is ready when the request is complete.
+pub fn comm_idup(rt: &Runtime, comm: CommId) -> Result<(CommId, RequestId)> {
+    let (attributes, topology) = copied(rt, comm)?;
+    construct::idup(rt, comm, attributes, topology)
+}
+
+/// The same with hints.
+pub fn comm_idup_with_info(
+    rt: &Runtime,
+    comm: CommId,
+    info: InfoId,
+) -> Result<(CommId, RequestId)> {
+    let hints = rt.with(|w| w.infos.hints(info))?;
+    let (new, request) = comm_idup(rt, comm)?;
+    rt.with(|w| w.comms.get_mut(new).map(|c| c.info = hints))?;
+    Ok((new, request))
 }
 
 /// A new communicator of a group's members; everyone of `comm` calls.
