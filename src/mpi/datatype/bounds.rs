@@ -51,7 +51,7 @@ impl Measure {
     pub fn of(parts: &Parts) -> Result<Measure> {
         let mut sum = Sum::default();
         match parts {
-            Parts::Leaf(_, size, align) => return Ok(Measure::basic(*size, *align)),
+            Parts::Leaf(basic) => return Ok(Measure::basic(basic.size as i64, basic.align as i64)),
             Parts::Grid {
                 count,
                 stride,

@@ -1,9 +1,8 @@
 //! The "external32" representation (MPI-5.0 §5.3, §14.5.2): big-endian, sizes fixed by the standard, no gaps.
 
-use super::predefined::{self, Basic, Form};
+use super::predefined::{Basic, Form};
 use super::{Datatype, Parts};
 use crate::base::error::Result;
-use crate::base::id::DatatypeId;
 use crate::fail;
 
 /// Bytes that one element takes. Errors: MPI_ERR_COUNT beyond 64 bits.
@@ -16,7 +15,7 @@ pub fn external_size(ty: &Datatype) -> Result<i64> {
 
 fn wide_size(ty: &Datatype) -> i128 {
     match ty.parts() {
-        Parts::Leaf(id, ..) => predefined::basic(id).external as i128,
+        Parts::Leaf(basic) => basic.external as i128,
         Parts::Grid {
             count, block, old, ..
         } => count.max(0) as i128 * block.max(0) as i128 * wide_size(old),
@@ -40,8 +39,7 @@ pub unsafe fn pack_external(
 ) -> Result<usize> {
     let total = total(ty, count, out.len())?;
     let mut rest = &mut out[..total];
-    each(ty, count, &mut |id, offset, copies, stride| {
-        let basic = predefined::basic(id);
+    each(ty, count, &mut |basic, offset, copies, stride| {
         let (part, after) = std::mem::take(&mut rest).split_at_mut(basic.external * copies);
         rest = after;
         let mut native = [0; 32];
@@ -71,8 +69,7 @@ pub unsafe fn unpack_external(
 ) -> Result<usize> {
     let total = total(ty, count, data.len())?;
     let mut rest = &data[..total];
-    each(ty, count, &mut |id, offset, copies, stride| {
-        let basic = predefined::basic(id);
+    each(ty, count, &mut |basic, offset, copies, stride| {
         let (part, after) = rest.split_at(basic.external * copies);
         rest = after;
         let mut native = [0; 32];
@@ -102,7 +99,7 @@ fn total(ty: &Datatype, count: usize, room: usize) -> Result<usize> {
 }
 
 /// Calls `f(basic type, offset, copies, stride)` for the basic elements of `count` elements, in typemap order.
-fn each(ty: &Datatype, count: usize, f: &mut dyn FnMut(DatatypeId, i64, usize, i64)) {
+fn each(ty: &Datatype, count: usize, f: &mut dyn FnMut(&Basic, i64, usize, i64)) {
     copies(ty, 0, count, ty.extent(), f);
 }
 
@@ -111,13 +108,13 @@ fn copies(
     base: i64,
     count: usize,
     stride: i64,
-    f: &mut dyn FnMut(DatatypeId, i64, usize, i64),
+    f: &mut dyn FnMut(&Basic, i64, usize, i64),
 ) {
     if ty.size() == 0 {
         return;
     }
-    if let Parts::Leaf(id, ..) = ty.parts() {
-        return f(id, base, count, stride);
+    if let Parts::Leaf(basic) = ty.parts() {
+        return f(basic, base, count, stride);
     }
     for i in 0..count {
         let base = base.wrapping_add(stride.wrapping_mul(i as i64));

@@ -1,7 +1,8 @@
 //! How types are made: the constructors' arguments, and the one view of them that everything else is derived from.
 
 use super::bounds::Measure;
-use super::{predefined, Datatype, Type};
+use super::predefined::Basic;
+use super::{Datatype, Type};
 use crate::base::error::Result;
 use crate::base::id::DatatypeId;
 use crate::fail;
@@ -10,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 /// The constructor and its arguments, displacements and strides in the constructor's own units.
 pub(super) enum Make {
-    Basic(DatatypeId),
+    Basic(&'static Basic),
     /// A value and its index, as a C compiler lays them out. Named, or made by MPI_Type_get_value_index.
     Pair {
         offsets: [i64; 2],
@@ -93,8 +94,7 @@ pub(super) enum Make {
 
 /// A type seen as copies of simpler types.
 pub(super) enum Parts<'a> {
-    /// A basic type: id, size, alignment.
-    Leaf(DatatypeId, i64, i64),
+    Leaf(&'static Basic),
     /// `count` rows, `stride` bytes apart, of `block` elements each, an extent apart.
     Grid {
         count: i64,
@@ -160,10 +160,7 @@ impl<'a> Blocks<'a> {
 impl Make {
     pub fn parts(&self) -> Parts<'_> {
         match self {
-            Make::Basic(id) => {
-                let basic = predefined::basic(*id);
-                Parts::Leaf(*id, basic.size as i64, basic.align as i64)
-            }
+            Make::Basic(basic) => Parts::Leaf(basic),
             Make::Pair { offsets, olds } => Parts::List(Blocks {
                 lengths: Each::One(&1),
                 displacements: offsets,
@@ -298,7 +295,7 @@ impl Datatype {
             measure = measure.resized(lb, extent)?;
         }
         let basic = match make.parts() {
-            Parts::Leaf(id, ..) => Some(id),
+            Parts::Leaf(basic) => Some(basic.id),
             Parts::Grid { old, .. } => old.basic,
             Parts::List(blocks) => blocks
                 .iter()

@@ -119,7 +119,7 @@ impl Datatype {
     /// Value and index type of a type for MINLOC and MAXLOC; none of any other.
     pub fn pair(&self) -> Option<(DatatypeId, DatatypeId)> {
         match &self.make {
-            Make::Basic(id) => predefined::twins(*id),
+            Make::Basic(basic) => predefined::twins(basic.id),
             Make::Pair { olds, .. } => Some((olds[0].kind?, olds[1].kind?)),
             _ => None,
         }

@@ -146,14 +146,6 @@ const PAIRS: [(DatatypeId, &str, DatatypeId); 5] = [
     (LONG_DOUBLE_INT, "MPI_LONG_DOUBLE_INT", LONG_DOUBLE),
 ];
 
-/// What is known of a basic type; the id must be one's.
-pub(super) fn basic(id: DatatypeId) -> &'static Basic {
-    BASICS
-        .iter()
-        .find(|b| b.id == id)
-        .expect("the id of a basic type")
-}
-
 /// Value and index type of MPI_2INT and its like.
 pub(super) fn twins(id: DatatypeId) -> Option<(DatatypeId, DatatypeId)> {
     let one = match id {
@@ -185,7 +177,7 @@ pub(super) fn all() -> Vec<(DatatypeId, &'static str, Type)> {
             UB => measure.ub_mark = Some(0),
             _ => {}
         }
-        let ty = Datatype::fixed(Make::Basic(b.id), Some(b.id), Some(measure));
+        let ty = Datatype::fixed(Make::Basic(b), Some(b.id), Some(measure));
         all.push((b.id, b.name, ty.expect("a basic type is valid")));
     }
     let find = |id: DatatypeId| {

@@ -95,10 +95,10 @@ impl Shape {
     /// Of one element of a type.
     pub fn of(ty: &Datatype) -> Shape {
         match ty.parts() {
-            Parts::Leaf(_, 0, _) => Shape::Empty,
-            Parts::Leaf(_, size, _) => Shape::Run {
+            Parts::Leaf(basic) if basic.size == 0 => Shape::Empty,
+            Parts::Leaf(basic) => Shape::Run {
                 offset: 0,
-                len: size as usize,
+                len: basic.size,
             },
             Parts::Grid {
                 count,

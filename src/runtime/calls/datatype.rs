@@ -193,11 +193,11 @@ pub fn type_struct(
     type_create_struct(rt, blocklengths, displacements, types)
 }
 
-/// Makes a type ready for communication. The handle stays: it is returned as it came.
-pub fn type_commit(rt: &Runtime, datatype: DatatypeId) -> Result<DatatypeId> {
+/// Makes a type ready for communication; the handle stays.
+pub fn type_commit(rt: &Runtime, datatype: DatatypeId) -> Result<()> {
     let ty = rt.with(|w| w.types.get(datatype).cloned())?;
     ty.commit();
-    Ok(datatype)
+    Ok(())
 }
 
 /// The same typemap under a new handle, committed if the old one is, with the attributes that their copy functions
@@ -263,29 +263,14 @@ pub fn type_size(rt: &Runtime, datatype: DatatypeId) -> Result<i64> {
     of(rt, datatype, |ty| ty.size() as i64)
 }
 
-/// Bytes of data.
-pub fn type_size_x(rt: &Runtime, datatype: DatatypeId) -> Result<i64> {
-    type_size(rt, datatype)
-}
-
 /// Lower bound and extent, bytes.
 pub fn type_get_extent(rt: &Runtime, datatype: DatatypeId) -> Result<(i64, i64)> {
     of(rt, datatype, |ty| (ty.lb(), ty.extent()))
 }
 
-/// Lower bound and extent, bytes.
-pub fn type_get_extent_x(rt: &Runtime, datatype: DatatypeId) -> Result<(i64, i64)> {
-    type_get_extent(rt, datatype)
-}
-
 /// Lower bound and extent of the data, bytes.
 pub fn type_get_true_extent(rt: &Runtime, datatype: DatatypeId) -> Result<(i64, i64)> {
     of(rt, datatype, |ty| (ty.true_lb(), ty.true_extent()))
-}
-
-/// Lower bound and extent of the data, bytes.
-pub fn type_get_true_extent_x(rt: &Runtime, datatype: DatatypeId) -> Result<(i64, i64)> {
-    type_get_true_extent(rt, datatype)
 }
 
 /// MPI-1: the extent.

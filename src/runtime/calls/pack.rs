@@ -187,21 +187,6 @@ pub fn get_address(_rt: &Runtime, location: *mut u8) -> Result<i64> {
     Ok(location as i64)
 }
 
-/// MPI-1's name of MPI_Get_address.
-pub fn address(rt: &Runtime, location: *mut u8) -> Result<i64> {
-    get_address(rt, location)
-}
-
-/// `base + disp`, as MPI_Aint_add returns it.
-pub fn aint_add(_rt: &Runtime, base: i64, disp: i64) -> i64 {
-    base.wrapping_add(disp)
-}
-
-/// `addr1 - addr2`, as MPI_Aint_diff returns it.
-pub fn aint_diff(_rt: &Runtime, addr1: i64, addr2: i64) -> i64 {
-    addr1.wrapping_sub(addr2)
-}
-
 /// Whole elements received; MPI_UNDEFINED if the bytes end within one.
 pub fn get_count(rt: &Runtime, status: &Status, datatype: DatatypeId) -> Result<i64> {
     let count = rt.with(|w| Ok(w.types.get(datatype)?.count_of(status.bytes)))?;
@@ -212,11 +197,6 @@ pub fn get_count(rt: &Runtime, status: &Status, datatype: DatatypeId) -> Result<
 pub fn get_elements(rt: &Runtime, status: &Status, datatype: DatatypeId) -> Result<i64> {
     let count = rt.with(|w| Ok(w.types.get(datatype)?.elements_of(status.bytes)))?;
     Ok(count.unwrap_or(UNDEFINED as i64))
-}
-
-/// Basic elements received; MPI_UNDEFINED if the bytes end within one.
-pub fn get_elements_x(rt: &Runtime, status: &Status, datatype: DatatypeId) -> Result<i64> {
-    get_elements(rt, status, datatype)
 }
 
 /// The status with that many basic elements, so that [`get_elements`] gives them back.
@@ -230,12 +210,10 @@ pub fn status_set_elements(
     Ok(Status { bytes, ..*status })
 }
 
-/// The status with that many basic elements.
-pub fn status_set_elements_x(
-    rt: &Runtime,
-    status: &Status,
-    datatype: DatatypeId,
-    count: i64,
-) -> Result<Status> {
-    status_set_elements(rt, status, datatype, count)
+/// The status with that answer for MPI_Test_cancelled.
+pub fn status_set_cancelled(_rt: &Runtime, status: &Status, flag: bool) -> Result<Status> {
+    Ok(Status {
+        cancelled: flag,
+        ..*status
+    })
 }
