@@ -5,10 +5,13 @@
 use crate::base::config::Config;
 use crate::base::error::Result;
 use crate::base::id::PeerId;
-use crate::fail;
 use crate::transport::own::{self, Own};
-use crate::transport::{sim, Sent, Sink};
+use crate::transport::shm::{wake, Shm};
+use crate::transport::tcp::{self, Tcp};
+use crate::transport::{choice, os, sim, Sent, Sink};
+use crate::wire::address::{Address, Segment};
 use crate::wire::frame::Header;
+use crate::{fail, info};
 use std::time::Duration;
 
 /// Who opens links, and with what settings.
@@ -25,30 +28,106 @@ pub struct Options<'a> {
 
 /// How frames to a peer go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Route {
+pub(super) enum Route {
+    /// Not chosen yet.
     Unknown,
     Own,
+    Shm,
+    Tcp,
     Sim,
     Lost,
 }
 
+/// Polls of shared memory for one of TCP while TCP is quiet: a system call costs more than many looks at memory.
+const QUIET: u32 = 64;
+/// Polls after which TCP counts as quiet again.
+const LOUD: u32 = 512;
+/// How long `close` may flush.
+const FLUSH: Duration = Duration::from_secs(2);
+
 /// All links of one rank.
 pub struct Links {
-    me: PeerId,
-    routes: Vec<Route>,
+    pub(super) me: PeerId,
+    pub(super) routes: Vec<Route>,
     /// Peers whose end is no loss any more.
     forgotten: Vec<bool>,
     own: Own,
+    pub(super) shm: Option<Shm>,
+    pub(super) tcp: Option<Tcp>,
     sim: Option<sim::Endpoint>,
+    /// Everybody's address, once introduced.
+    pub(super) addresses: Vec<Address>,
+    /// This rank's.
+    pub(super) mine: Option<Address>,
+    /// Why there is no shared memory or no TCP here.
+    pub(super) without: choice::Without,
+    /// Polls until TCP's turn, and until it counts as quiet.
+    wait_tcp: u32,
+    loud_tcp: u32,
     /// Losses found outside of a poll.
-    losses: Vec<(PeerId, String)>,
+    pub(super) losses: Vec<(PeerId, String)>,
 }
 
 impl Links {
     /// Opens what others connect to: the segment and the listener, as far as `MAYFLY_TRANSPORT` allows. What cannot be
     /// opened is said at level info.
+    ///
+    /// # Errors
+    /// `Arg` when `MAYFLY_TRANSPORT` names an unknown transport, `Other` when none of the allowed ones can be opened.
     pub fn open(options: Options) -> Result<Links> {
-        Ok(Links::with(options.me, options.size))
+        let mut links = Links::with(options.me, options.size);
+        let allowed = choice::Allowed::of(options.config)?;
+        let me = options.me.0;
+        let nonce = os::nonce();
+        if options.size > 1 {
+            match allowed.tcp.then(|| Tcp::open(&options)) {
+                Some(Ok(tcp)) => links.tcp = Some(tcp),
+                Some(Err(why)) => {
+                    info!("rank {me} has no TCP: {why}");
+                    links.without.tcp = why;
+                }
+                None => links.without.tcp = "MAYFLY_TRANSPORT forbids it".to_string(),
+            }
+            match allowed
+                .shm
+                .then(|| Shm::open(&options, nonce, links.tcp.is_some()))
+            {
+                Some(Ok(shm)) => links.shm = Some(shm),
+                Some(Err(why)) => {
+                    info!("rank {me} has no shared memory: {why}");
+                    links.without.shm = why;
+                }
+                None => links.without.shm = "MAYFLY_TRANSPORT forbids it".to_string(),
+            }
+            if let (Some(tcp), Some(shm)) = (&links.tcp, &links.shm) {
+                if let Some(Err(error)) = shm.wake_fd().map(|fd| tcp.watch(fd)) {
+                    fail!(Other, "rank {me} cannot watch its wake socket: {error}");
+                }
+            }
+            if links.tcp.is_none() && links.shm.is_none() {
+                fail!(
+                    Other,
+                    "rank {me} can reach nobody: no shared memory ({}), no TCP ({})",
+                    links.without.shm,
+                    links.without.tcp
+                );
+            }
+        }
+        let pid = std::process::id();
+        links.mine = Some(Address {
+            rank: me,
+            boot: os::boot(),
+            pid_namespace: os::namespace("pid"),
+            net_namespace: os::namespace("net"),
+            pid,
+            start: os::process(pid).map_or(0, |(start, _)| start),
+            nonce,
+            probe: links.shm.as_ref().map_or(0, Shm::probe),
+            segment: links.shm.as_ref().map_or(Segment::None, Shm::at),
+            port: links.tcp.as_ref().map_or(0, Tcp::port),
+            ips: links.tcp.as_ref().map_or(Vec::new(), |t| t.ips().to_vec()),
+        });
+        Ok(links)
     }
 
     /// The endpoints of a simulated network.
@@ -76,36 +155,29 @@ impl Links {
             routes,
             forgotten: vec![false; size as usize],
             own: Own::new(me),
+            shm: None,
+            tcp: None,
             sim: None,
+            addresses: Vec::new(),
+            mine: None,
+            without: choice::Without::default(),
+            wait_tcp: 1,
+            loud_tcp: 0,
             losses: Vec::new(),
         }
     }
 
     /// What others need to link with this rank; opaque.
     pub fn address(&self) -> Vec<u8> {
-        Vec::new()
+        self.mine.as_ref().map_or(Vec::new(), Address::encode)
     }
 
-    /// Takes everybody's address, by rank.
-    ///
-    /// # Errors
-    /// `Intern` when one is malformed, `Other` when a pair has no transport in common; both name the ranks.
-    pub fn introduce(&mut self, addresses: Vec<Vec<u8>>) -> Result<()> {
-        if addresses.len() != self.routes.len() {
-            fail!(
-                Intern,
-                "{} addresses for {} ranks",
-                addresses.len(),
-                self.routes.len()
-            );
-        }
-        Ok(())
-    }
-
-    /// The name of the transport that frames to `peer` take.
+    /// The name of the transport that frames to `peer` take: `self`, `shm`, `tcp`, `sim`; `none` when it is lost.
     pub fn transport_of(&mut self, peer: PeerId) -> &'static str {
         match self.route(peer) {
             Route::Own => "self",
+            Route::Shm => "shm",
+            Route::Tcp => "tcp",
             Route::Sim => "sim",
             Route::Unknown | Route::Lost => "none",
         }
@@ -114,6 +186,8 @@ impl Links {
     /// The largest payload of one frame to `peer`, bytes.
     pub fn max_payload(&mut self, peer: PeerId) -> usize {
         match self.route(peer) {
+            Route::Shm => self.shm.as_ref().map_or(0, |s| s.max_payload(peer)),
+            Route::Tcp => tcp::MAX_PAYLOAD,
             Route::Sim => self.sim.as_ref().map_or(0, sim::Endpoint::max_payload),
             Route::Own | Route::Unknown | Route::Lost => own::MAX_PAYLOAD,
         }
@@ -123,8 +197,9 @@ impl Links {
     pub fn can_fetch(&mut self, peer: PeerId) -> bool {
         match self.route(peer) {
             Route::Own => true,
+            Route::Shm => self.shm.as_mut().is_some_and(|s| s.can_fetch(peer)),
             Route::Sim => self.sim.as_ref().is_some_and(sim::Endpoint::can_fetch),
-            Route::Unknown | Route::Lost => false,
+            Route::Tcp | Route::Unknown | Route::Lost => false,
         }
     }
 
@@ -137,16 +212,20 @@ impl Links {
     /// `Other` when the kernel refuses; the text names peer and address.
     #[allow(clippy::not_unsafe_ptr_arg_deref)]
     pub fn fetch(&mut self, peer: PeerId, remote: u64, into: *mut u8, length: usize) -> Result<()> {
-        match self.route(peer) {
-            Route::Own | Route::Sim => {
+        match (self.route(peer), &mut self.shm) {
+            (Route::Own | Route::Sim, _) => {
                 // SAFETY: both are buffers of this process that the program gave for exactly this transfer; overlapping
                 // ones, which MPI forbids, still give no undefined behaviour with `copy`.
                 unsafe { std::ptr::copy(remote as *const u8, into, length) };
                 Ok(())
             }
-            Route::Unknown | Route::Lost => {
-                fail!(Other, "rank {} has no link to rank {}", self.me.0, peer.0)
-            }
+            (Route::Shm, Some(shm)) => shm.fetch(peer, remote, into, length),
+            _ => fail!(
+                Other,
+                "rank {} cannot read the memory of rank {}",
+                self.me.0,
+                peer.0
+            ),
         }
     }
 
@@ -154,14 +233,19 @@ impl Links {
     /// called unless the answer is `Done`.
     #[inline]
     pub fn send(&mut self, peer: PeerId, header: &Header, fill: impl FnOnce(&mut [u8])) -> Sent {
-        match self.routes[peer.0 as usize] {
-            Route::Own => self.own.send(header, fill),
-            Route::Sim => match &mut self.sim {
-                Some(sim) => sim.send(peer, header, fill),
-                None => Sent::Lost,
-            },
-            Route::Lost => Sent::Lost,
-            Route::Unknown => Sent::Lost,
+        let route = match self.routes[peer.0 as usize] {
+            Route::Unknown => self.choose(peer),
+            known => known,
+        };
+        match (route, &mut self.shm, &mut self.tcp, &mut self.sim) {
+            (Route::Shm, Some(shm), _, _) => shm.send(peer, header, fill),
+            (Route::Tcp, _, Some(tcp), _) => {
+                self.loud_tcp = LOUD;
+                tcp.send(peer, header, fill)
+            }
+            (Route::Own, _, _, _) => self.own.send(header, fill),
+            (Route::Sim, _, _, Some(sim)) => sim.send(peer, header, fill),
+            _ => Sent::Lost,
         }
     }
 
@@ -172,6 +256,18 @@ impl Links {
         if !self.own.is_empty() {
             moved |= self.own.poll(sink);
         }
+        if let Some(shm) = &mut self.shm {
+            moved |= shm.poll(sink);
+            if !shm.losses.is_empty() {
+                self.losses.append(&mut shm.losses);
+            }
+            self.wait_tcp = self.wait_tcp.wrapping_sub(1);
+        } else {
+            self.wait_tcp = 0;
+        }
+        if self.loud_tcp > 0 || self.wait_tcp == 0 {
+            moved |= self.poll_tcp(sink);
+        }
         if let Some(sim) = &mut self.sim {
             moved |= sim.poll(sink);
             self.losses.append(&mut sim.losses);
@@ -180,6 +276,23 @@ impl Links {
             self.report(sink);
             moved = true;
         }
+        moved
+    }
+
+    fn poll_tcp(&mut self, sink: &mut impl Sink) -> bool {
+        let Some(tcp) = &mut self.tcp else {
+            self.loud_tcp = 0;
+            self.wait_tcp = u32::MAX;
+            return false;
+        };
+        let moved = tcp.poll(sink);
+        self.losses.append(&mut tcp.losses);
+        self.loud_tcp = if moved || !tcp.idle() {
+            LOUD
+        } else {
+            self.loud_tcp.saturating_sub(1)
+        };
+        self.wait_tcp = QUIET;
         moved
     }
 
@@ -199,7 +312,7 @@ impl Links {
 
     /// Has every byte that `send` took left for the kernel or the peer's ring?
     pub fn idle(&self) -> bool {
-        true
+        self.tcp.as_ref().is_none_or(Tcp::idle)
     }
 
     /// Blocks until something may have arrived, a peer that was Busy may have room, or `limit` has passed. It may
@@ -210,8 +323,24 @@ impl Links {
         }
         if let Some(sim) = &mut self.sim {
             sim.sleep();
-        } else {
-            std::thread::sleep(limit);
+            return;
+        }
+        match (&mut self.shm, &mut self.tcp) {
+            (Some(shm), None) => shm.sleep(limit),
+            // Everybody who may send has mapped the segment, so nobody will come by TCP.
+            (Some(shm), Some(tcp)) if shm.complete() && !tcp.used() => shm.sleep(limit),
+            (Some(shm), Some(tcp)) => {
+                let limit = shm.nap(limit);
+                if shm.doze(wake::SOCKET) {
+                    tcp.wait(limit);
+                }
+                shm.awake();
+                shm.drain_wake();
+                shm.watch();
+                self.wait_tcp = 1;
+            }
+            (None, Some(tcp)) => tcp.wait(limit),
+            (None, None) => std::thread::sleep(limit),
         }
     }
 
@@ -222,6 +351,11 @@ impl Links {
 
     /// Flushes for a short while and closes everything; no loss is reported any more.
     pub fn close(&mut self) {
+        if let Some(tcp) = &mut self.tcp {
+            tcp.close(FLUSH);
+        }
+        self.shm = None;
+        self.tcp = None;
         self.sim = None;
         for route in &mut self.routes {
             *route = Route::Lost;
@@ -229,7 +363,10 @@ impl Links {
     }
 
     #[inline]
-    fn route(&mut self, peer: PeerId) -> Route {
-        self.routes[peer.0 as usize]
+    pub(super) fn route(&mut self, peer: PeerId) -> Route {
+        match self.routes[peer.0 as usize] {
+            Route::Unknown => self.choose(peer),
+            known => known,
+        }
     }
 }

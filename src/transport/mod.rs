@@ -1,6 +1,7 @@
 //! Links to other processes. A transport moves frames (header and payload), in order and without loss per pair, and
 //! knows nothing of MPI or of the rendezvous: it hands out an opaque address and takes those of others.
 
+mod choice;
 #[cfg(test)]
 mod conformance;
 pub mod links;

@@ -2,3 +2,5 @@
 
 pub mod address;
 pub mod frame;
+pub mod hello;
+pub mod sha256;

@@ -1,0 +1,400 @@
+//! A ring of records between one producer and one consumer, in memory that both map.
+//!
+//! A record begins on a cache line: a word (bytes of the record, 0 while there is none), the 48 bytes of the header,
+//! the payload. A message of 8 bytes is one line, and the consumer sees all of it with the word it waits for.
+//!
+//! The word at the consumer's position must be 0 until the producer publishes there. The consumer zeroes the word of
+//! each record it has read. What it cannot know is where payload lay at the beginning of a line: the producer
+//! remembers those lines (`dirty`) and zeroes the word *behind* a record before it publishes the record.
+
+use crate::wire::frame::{Header, HEADER};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Bytes of a cache line.
+pub const LINE: usize = 64;
+/// Word and header in front of the payload.
+const FRONT: usize = 8 + HEADER;
+/// The word of the record that means: the ring goes on at its beginning.
+const SKIP: u64 = u64::MAX;
+
+/// What producer and consumer tell each other beside the records.
+#[repr(C, align(128))]
+pub struct Control {
+    /// Bytes consumed since the beginning; the consumer writes it.
+    head: AtomicU64,
+    pad: [u64; 7],
+    /// The producer sleeps until `head` moves.
+    wants: AtomicU32,
+    /// The consumer has no way to wake the producer.
+    pub mute: AtomicU32,
+}
+
+impl Control {
+    #[cfg(test)]
+    fn new() -> Control {
+        Control {
+            head: AtomicU64::new(0),
+            pad: [0; 7],
+            wants: AtomicU32::new(0),
+            mute: AtomicU32::new(0),
+        }
+    }
+}
+
+/// Largest payload of a record in a ring of this size: with the unread remainder at the ring's end and what the
+/// consumer has not given back yet (an eighth), there is always room for one in an empty ring.
+pub const fn max_payload(ring: usize) -> usize {
+    ring / 4 - FRONT
+}
+
+#[inline(always)]
+fn record(length: usize) -> usize {
+    (FRONT + length + LINE - 1) & !(LINE - 1)
+}
+
+/// The writing end.
+pub struct Producer {
+    data: *mut u8,
+    control: *const Control,
+    size: usize,
+    /// Bytes published since the beginning.
+    tail: u64,
+    /// The tail may go this far: the consumer's head, as last seen, and the ring's size.
+    limit: u64,
+    /// Bit by line: a payload lies over its first word.
+    dirty: Box<[u64]>,
+}
+
+// SAFETY: the pointers lead into a mapping of the process that outlives the end (its owner holds both).
+unsafe impl Send for Producer {}
+
+impl Producer {
+    /// # Safety
+    /// `data` must be `size` bytes (a power of two, zero at first, line-aligned) that stay mapped while the end lives,
+    /// `control` likewise; there must be no other producer.
+    pub unsafe fn new(data: *mut u8, control: *const Control, size: usize) -> Producer {
+        Producer {
+            data,
+            control,
+            size,
+            tail: 0,
+            limit: size as u64,
+            dirty: vec![0; (size / LINE).div_ceil(64)].into_boxed_slice(),
+        }
+    }
+
+    #[inline(always)]
+    fn word(&self, at: usize) -> &AtomicU64 {
+        debug_assert!(at < self.size && at % LINE == 0);
+        // SAFETY: `at` is a line of the ring; the word is only used as an atomic while both ends may see it.
+        unsafe { &*self.data.add(at).cast::<AtomicU64>() }
+    }
+
+    /// Writes a record; false (and `fill` is not called) when there is no room.
+    #[inline]
+    pub fn send(&mut self, header: &Header, fill: impl FnOnce(&mut [u8])) -> bool {
+        let length = header.length as usize;
+        assert!(length <= max_payload(self.size), "payload beyond the ring");
+        let record = record(length);
+        let mut at = self.tail as usize & (self.size - 1);
+        let skip = if record > self.size - at {
+            self.size - at
+        } else {
+            0
+        };
+        // One line more than needed: the word behind the record is zeroed, so it must be free too.
+        if self.tail + (skip + record + LINE) as u64 > self.limit {
+            // Acquire pairs with the consumer's store: it has read, and zeroed the words of, all before its head.
+            // SAFETY: the control lives in the same mapping as the ring.
+            let head = unsafe { (*self.control).head.load(Ordering::Acquire) };
+            self.limit = head + self.size as u64;
+            if self.tail + (skip + record + LINE) as u64 > self.limit {
+                return false;
+            }
+        }
+        if skip > 0 {
+            self.cleanse(0);
+            self.word(at).store(SKIP, Ordering::Release);
+            self.tail += skip as u64;
+            at = 0;
+        }
+        // SAFETY: [at, at + record) lies in the ring and between head and limit, where the consumer does not read until
+        // the word is stored below; header and payload fit in the record.
+        unsafe {
+            let encoded = header.encode();
+            std::ptr::copy_nonoverlapping(encoded.as_ptr(), self.data.add(at + 8), HEADER);
+            fill(std::slice::from_raw_parts_mut(
+                self.data.add(at + FRONT),
+                length,
+            ));
+        }
+        if record > LINE {
+            self.soil(at / LINE + 1, record / LINE - 1);
+        }
+        self.cleanse((at + record) & (self.size - 1));
+        // Publishes the record. Sequentially consistent, because the next thing the sender does is to look whether the
+        // receiver sleeps, and the receiver says so and then looks at this word: one of the two sees the other.
+        self.word(at).store(record as u64, Ordering::SeqCst);
+        self.tail += record as u64;
+        true
+    }
+
+    /// Payload lies in these lines.
+    #[inline]
+    fn soil(&mut self, line: usize, count: usize) {
+        let (mut at, end) = (line, line + count);
+        while at < end {
+            let bit = at % 64;
+            let run = (end - at).min(64 - bit);
+            self.dirty[at / 64] |= (u64::MAX >> (64 - run)) << bit;
+            at += run;
+        }
+    }
+
+    /// The word at `at`, which the consumer looks at next, must be 0.
+    #[inline(always)]
+    fn cleanse(&mut self, at: usize) {
+        let line = at / LINE;
+        let bit = 1 << (line % 64);
+        if self.dirty[line / 64] & bit != 0 {
+            self.dirty[line / 64] &= !bit;
+            // The release of the record's word orders this before it.
+            self.word(at).store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Asks the consumer to wake this rank when it makes room; false when there is room already.
+    pub fn want(&mut self) -> bool {
+        // SAFETY: the control lives in the same mapping as the ring.
+        let control = unsafe { &*self.control };
+        control.wants.store(1, Ordering::SeqCst);
+        control.head.load(Ordering::SeqCst) + self.size as u64 == self.limit
+    }
+
+    /// Will the consumer be unable to wake this rank?
+    pub fn unheard(&self) -> bool {
+        // SAFETY: the control lives in the same mapping as the ring.
+        unsafe { (*self.control).mute.load(Ordering::Relaxed) != 0 }
+    }
+
+    /// Takes the wish back.
+    pub fn unwant(&mut self) {
+        // SAFETY: the control lives in the same mapping as the ring.
+        unsafe { (*self.control).wants.store(0, Ordering::Relaxed) };
+    }
+}
+
+/// What a consumer found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Found {
+    /// Everything so far is in order.
+    Fine,
+    /// As [`Found::Fine`], and the producer waits to be told that there is room.
+    Wake,
+    /// The ring holds nonsense: its producer is not to be trusted any more.
+    Nonsense,
+}
+
+/// The reading end.
+pub struct Consumer {
+    data: *mut u8,
+    control: *const Control,
+    size: usize,
+    /// Bytes consumed since the beginning.
+    head: u64,
+    /// What the producer knows of it.
+    published: u64,
+}
+
+// SAFETY: as for the producer.
+unsafe impl Send for Consumer {}
+
+impl Consumer {
+    /// # Safety
+    /// As for [`Producer::new`]; there must be no other consumer.
+    pub unsafe fn new(data: *mut u8, control: *const Control, size: usize) -> Consumer {
+        Consumer {
+            data,
+            control,
+            size,
+            head: 0,
+            published: 0,
+        }
+    }
+
+    #[inline(always)]
+    fn word(&self) -> &AtomicU64 {
+        let at = self.head as usize & (self.size - 1);
+        // SAFETY: a line of the ring; the word is only used as an atomic while both ends may see it.
+        unsafe { &*self.data.add(at).cast::<AtomicU64>() }
+    }
+
+    /// Is there a record?
+    #[inline(always)]
+    pub fn ready(&self) -> bool {
+        self.word().load(Ordering::Relaxed) != 0
+    }
+
+    /// As [`Consumer::ready`], in one order with the sleeper's announcement.
+    pub fn ready_in_order(&self) -> bool {
+        self.word().load(Ordering::SeqCst) != 0
+    }
+
+    /// Reads up to `burst` records.
+    #[inline]
+    pub fn drain(&mut self, burst: usize, mut take: impl FnMut(&Header, &[u8])) -> Found {
+        for _ in 0..burst {
+            let at = self.head as usize & (self.size - 1);
+            // Acquire: header and payload were written before the word.
+            let word = self.word().load(Ordering::Acquire);
+            if word == 0 {
+                break;
+            }
+            if word == SKIP {
+                self.word().store(0, Ordering::Relaxed);
+                self.head += (self.size - at) as u64;
+                continue;
+            }
+            let size = word as usize;
+            if size > self.size - at {
+                return Found::Nonsense;
+            }
+            // SAFETY: the record lies in the ring, and its producer does not touch it until the head has passed it.
+            let (header, payload) = unsafe {
+                let header = Header::decode(&*self.data.add(at + 8).cast::<[u8; HEADER]>());
+                let Some(header) = header.filter(|h| record(h.length as usize) == size) else {
+                    return Found::Nonsense;
+                };
+                let payload =
+                    std::slice::from_raw_parts(self.data.add(at + FRONT), header.length as usize);
+                (header, payload)
+            };
+            take(&header, payload);
+            self.word().store(0, Ordering::Relaxed);
+            self.head += size as u64;
+        }
+        // The head's line moves between the two caches, so it is written an eighth of the ring at a time.
+        if self.head - self.published >= (self.size / 8) as u64 {
+            self.published = self.head;
+            // SAFETY: the control lives in the same mapping as the ring.
+            let control = unsafe { &*self.control };
+            // Release for the producer's acquire; sequentially consistent for the sleeper: see Producer::want.
+            control.head.store(self.head, Ordering::SeqCst);
+            if control.wants.load(Ordering::SeqCst) != 0 {
+                return Found::Wake;
+            }
+        }
+        Found::Fine
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::frame::Kind;
+
+    #[repr(C, align(128))]
+    struct Memory([u8; SIZE]);
+    const SIZE: usize = 4096;
+
+    fn random(state: &mut u64) -> u64 {
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        *state
+    }
+
+    #[test]
+    fn random_records_pass_whole_and_in_order() {
+        let mut memory = Box::new(Memory([0; SIZE]));
+        let control = Box::new(Control::new());
+        // SAFETY: the memory and the control outlive both ends, of which there is one each.
+        let (mut producer, mut consumer) = unsafe {
+            (
+                Producer::new(memory.0.as_mut_ptr(), &*control, SIZE),
+                Consumer::new(memory.0.as_mut_ptr(), &*control, SIZE),
+            )
+        };
+        let mut state = 88_172_645_463_325_252u64;
+        let (mut sent, mut got, mut refused) = (0u64, 0u64, 0);
+        while got < 20_000 {
+            if random(&mut state) % 3 != 0 {
+                let mut header = Header::new(Kind::Eager);
+                header.length = match random(&mut state) % 4 {
+                    0 => 8,
+                    1 => 0,
+                    _ => (random(&mut state) % (max_payload(SIZE) as u64 + 1)) as u32,
+                };
+                header.cookie = sent;
+                // All bits set: a payload is never 0 where a word could be looked for.
+                if producer.send(&header, |p| p.fill(0xff)) {
+                    sent += 1;
+                } else {
+                    refused += 1;
+                }
+            } else {
+                let burst = 1 + random(&mut state) as usize % 8;
+                let found = consumer.drain(burst, |header, payload| {
+                    assert_eq!(header.cookie, got);
+                    assert_eq!(header.length as usize, payload.len());
+                    assert!(payload.iter().all(|b| *b == 0xff));
+                    got += 1;
+                });
+                assert_eq!(found, Found::Fine);
+            }
+        }
+        assert!(refused > 0, "the ring was full at times");
+        while got < sent {
+            assert!(consumer.ready());
+            consumer.drain(1, |_, _| got += 1);
+        }
+        assert!(!consumer.ready());
+        assert!(
+            producer.send(
+                &Header {
+                    length: max_payload(SIZE) as u32,
+                    ..Header::new(Kind::Eager)
+                },
+                |_| ()
+            ),
+            "an empty ring has room for the largest record"
+        );
+    }
+
+    #[test]
+    fn a_full_ring_wakes_its_producer() {
+        let mut memory = Box::new(Memory([0; SIZE]));
+        let control = Box::new(Control::new());
+        // SAFETY: as above.
+        let (mut producer, mut consumer) = unsafe {
+            (
+                Producer::new(memory.0.as_mut_ptr(), &*control, SIZE),
+                Consumer::new(memory.0.as_mut_ptr(), &*control, SIZE),
+            )
+        };
+        let header = Header::new(Kind::Eager);
+        let mut sent = 0;
+        while producer.send(&header, |_| ()) {
+            sent += 1;
+        }
+        assert_eq!(sent, SIZE / LINE - 1);
+        assert!(producer.want());
+        assert_eq!(consumer.drain(1, |_, _| ()), Found::Fine);
+        assert_eq!(consumer.drain(SIZE, |_, _| ()), Found::Wake);
+        assert!(!producer.want(), "there is room");
+        producer.unwant();
+        assert!(producer.send(&header, |_| ()));
+    }
+
+    #[test]
+    fn nonsense_is_noticed() {
+        for word in [1u64, 64 + 1, 1 << 20, 4096 + 64, 128] {
+            let mut memory = Box::new(Memory([0; SIZE]));
+            memory.0[..8].copy_from_slice(&word.to_le_bytes());
+            let control = Box::new(Control::new());
+            // SAFETY: as above.
+            let mut consumer = unsafe { Consumer::new(memory.0.as_mut_ptr(), &*control, SIZE) };
+            assert_eq!(consumer.drain(8, |_, _| ()), Found::Nonsense);
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! One connection: its greeting's stage, and the bytes on their way in and out.
+
+use crate::transport::os::Fd;
+use crate::transport::tcp::net;
+use crate::wire::frame::HEADER;
+use crate::wire::hello::Hello;
+use std::io;
+use std::time::Instant;
+
+/// Largest payload of a frame, bytes.
+pub const MAX_PAYLOAD: usize = 64 << 10;
+/// Bytes of a buffer: two of the largest frames, so that a frame in parts is moved at most once.
+const BUFFER: usize = 2 * (MAX_PAYLOAD + HEADER);
+/// Buffers kept for later.
+const SPARE: usize = 8;
+
+/// Buffers that no connection uses now. An idle connection holds none.
+#[derive(Default)]
+pub struct Pool(Vec<Box<[u8]>>);
+
+impl Pool {
+    #[inline]
+    fn get(&mut self) -> Box<[u8]> {
+        self.0
+            .pop()
+            .unwrap_or_else(|| vec![0; BUFFER].into_boxed_slice())
+    }
+
+    #[inline]
+    fn put(&mut self, buffer: Box<[u8]>) {
+        if self.0.len() < SPARE {
+            self.0.push(buffer);
+        }
+    }
+}
+
+/// Bytes in order.
+#[derive(Default)]
+pub struct Queue {
+    buffer: Option<Box<[u8]>>,
+    start: usize,
+    end: usize,
+}
+
+impl Queue {
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        match &self.buffer {
+            Some(buffer) => &buffer[self.start..self.end],
+            None => &[],
+        }
+    }
+
+    /// Room for exactly `length` bytes behind the others, `None` when it is full. What waits is moved to the front
+    /// only when half of the buffer is free there, so that moving costs no more than sending.
+    #[inline]
+    pub fn room(&mut self, length: usize, pool: &mut Pool) -> Option<&mut [u8]> {
+        let buffer = self.buffer.get_or_insert_with(|| pool.get());
+        if self.end + length > BUFFER {
+            if self.start < BUFFER / 2 || self.end - self.start + length > BUFFER {
+                return None;
+            }
+            buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        Some(&mut buffer[self.end..self.end + length])
+    }
+
+    /// All room behind the bytes, after moving them to the front when a frame of `frame` bytes would not fit.
+    #[inline]
+    pub fn rest(&mut self, frame: usize, pool: &mut Pool) -> &mut [u8] {
+        let buffer = self.buffer.get_or_insert_with(|| pool.get());
+        if self.start > 0 && self.start + frame > BUFFER {
+            buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        &mut buffer[self.end..]
+    }
+
+    /// So many bytes were written to the room.
+    #[inline]
+    pub fn commit(&mut self, length: usize) {
+        self.end += length;
+    }
+
+    /// So many bytes are done with. An empty queue gives its buffer back.
+    #[inline]
+    pub fn consume(&mut self, length: usize, pool: &mut Pool) {
+        self.start += length;
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+            if let Some(buffer) = self.buffer.take() {
+                pool.put(buffer);
+            }
+        }
+    }
+}
+
+/// How far the greeting is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// Dialled, not connected yet.
+    Connecting,
+    /// Dialled, our hello is sent: hello and proof must come.
+    Greeting,
+    /// Accepted: a hello must come.
+    Accepted,
+    /// Accepted, answered: the proof must come.
+    Proving,
+    /// Frames flow.
+    Ready,
+}
+
+/// One connection.
+pub struct Link {
+    pub fd: Fd,
+    /// Tells this connection from an earlier one in the same place.
+    pub id: u32,
+    pub stage: Stage,
+    /// Whom it leads to: certain when Ready or dialled.
+    pub peer: u32,
+    /// The other end, for people.
+    pub at: String,
+    pub since: Instant,
+    pub ours: Hello,
+    pub theirs: Option<Hello>,
+    pub input: Queue,
+    pub output: Queue,
+    /// Bytes of the frame that the input begins with, as far as known.
+    pub frame: usize,
+    /// It is in the list of those with output.
+    pub pending: bool,
+    /// epoll tells when it can be written.
+    pub writes: bool,
+    /// Writing failed; reading will tell the end.
+    pub broken: Option<String>,
+}
+
+impl Link {
+    /// Sends of the output what the kernel takes.
+    #[inline]
+    pub fn flush(&mut self, pool: &mut Pool) -> io::Result<()> {
+        while !self.output.is_empty() {
+            match net::send(&self.fd, self.output.bytes()) {
+                Ok(n) => self.output.consume(n, pool),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => (),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_keeps_order_and_gives_its_buffer_back() {
+        let mut pool = Pool::default();
+        let mut queue = Queue::default();
+        let (mut next_in, mut next_out, mut refused) = (0u64, 0u64, 0);
+        let mut state = 1u64;
+        while next_out < 40_000 {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let count = (state >> 40) % 3000;
+            if state >> 62 != 0 {
+                match queue.room(8 * count as usize, &mut pool) {
+                    Some(room) => {
+                        for eight in room.chunks_exact_mut(8) {
+                            eight.copy_from_slice(&next_in.to_le_bytes());
+                            next_in += 1;
+                        }
+                        queue.commit(8 * count as usize);
+                    }
+                    None => refused += 1,
+                }
+            } else {
+                let count = count.min(queue.bytes().len() as u64 / 8);
+                for eight in queue.bytes()[..8 * count as usize].chunks_exact(8) {
+                    assert_eq!(eight, next_out.to_le_bytes());
+                    next_out += 1;
+                }
+                queue.consume(8 * count as usize, &mut pool);
+            }
+        }
+        assert!(refused > 0);
+        queue.consume(queue.bytes().len(), &mut pool);
+        assert!(queue.is_empty() && queue.bytes().is_empty());
+        assert_eq!(pool.0.len(), 1);
+    }
+}
