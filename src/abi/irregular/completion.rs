@@ -1,0 +1,382 @@
+//! Waits and tests (MPI-5.0 §3.7.3 to §3.7.5): request and status arrays stay in the program's layout.
+//!
+//! When a call that completes several has an error in any of them, each status carries its own code and the call
+//! itself raises MPI_ERR_IN_STATUS.
+
+use crate::abi::array::Array;
+use crate::abi::convert::*;
+use crate::abi::entry;
+use crate::abi::kinds::{Abi, Handle};
+use crate::base::constant::UNDEFINED;
+use crate::base::error::{Class, Error, Result};
+use crate::base::id::RequestId;
+use crate::mpi::request::Completion;
+use crate::mpi::Status;
+use crate::runtime::calls::{self, TestAny};
+use crate::runtime::Runtime;
+use std::ffi::c_int;
+
+/// The requests of a call and where their statuses go.
+struct Requests<A: Abi> {
+    handles: *mut A::Request,
+    ids: Array<RequestId>,
+    statuses: *mut A::Status,
+    failed: Option<Error>,
+}
+
+impl<A: Abi> Requests<A> {
+    /// # Safety
+    /// `handles` is null or valid for `count` handles, `statuses` is MPI_STATUSES_IGNORE, null or valid for as many.
+    unsafe fn new(
+        count: c_int,
+        handles: *mut A::Request,
+        statuses: *mut A::Status,
+    ) -> Result<Requests<A>> {
+        let count = length_of_count(count, "count")?;
+        // SAFETY: the caller's contract.
+        let ids = unsafe { mapped(handles.cast_const(), count, "array_of_requests", Handle::id)? };
+        Ok(Requests {
+            handles,
+            ids,
+            statuses,
+            failed: None,
+        })
+    }
+
+    /// The place of the status at `index`.
+    fn place(&self, index: usize) -> *mut A::Status {
+        if self.statuses.is_null() || is_ignore::<A>(self.statuses) {
+            return self.statuses;
+        }
+        self.statuses.wrapping_add(index)
+    }
+
+    /// Takes note of a completion: its handle at `index`, its status at `slot`.
+    fn done(&mut self, index: usize, slot: usize, completion: Completion) {
+        let Completion {
+            status,
+            error,
+            keep,
+        } = completion;
+        let place = self.place(slot);
+        // SAFETY: `index` is below the handles' count and `slot` below the statuses' by the callers; valid by contract.
+        unsafe {
+            if !keep {
+                clear(self.handles.add(index));
+            }
+            status_with_error::<A>(place, &status);
+            if let Some(error) = error {
+                set_error::<A>(place, error_code::<A>(&error));
+                self.failed.get_or_insert(error);
+            }
+        }
+    }
+
+    /// The call's own result.
+    fn finish(self) -> Result<()> {
+        match self.failed {
+            None => Ok(()),
+            Some(error) => {
+                let detail = format!("a request failed: {error}");
+                Err(Error::new(Class::InStatus, detail).on(error.object))
+            }
+        }
+    }
+}
+
+/// Overwrites a status's MPI_ERROR.
+///
+/// # Safety
+/// `place` is MPI_STATUS_IGNORE, null or valid.
+unsafe fn set_error<A: Abi>(place: *mut A::Status, code: c_int) {
+    use crate::abi::kinds::StatusLayout;
+    if place.is_null() || is_ignore::<A>(place) {
+        return;
+    }
+    // SAFETY: a status of the program by contract.
+    let status = unsafe { &mut *place };
+    let fields = status.get();
+    status.set(
+        &crate::abi::kinds::StatusFields {
+            error: code,
+            ..fields
+        },
+        true,
+    );
+}
+
+/// One completion: the handle, the status without its error field, and the error as the call's own.
+///
+/// # Safety
+/// `request` is valid, `status` is MPI_STATUS_IGNORE, null or valid.
+#[inline(always)]
+unsafe fn one<A: Abi>(
+    request: *mut A::Request,
+    status: *mut A::Status,
+    completion: Completion,
+) -> Result<()> {
+    // SAFETY: the caller's contract.
+    unsafe {
+        if !completion.keep {
+            clear(request);
+        }
+        status_out::<A>(status, &completion.status);
+    }
+    match completion.error {
+        None => Ok(()),
+        Some(error) => Err(error),
+    }
+}
+
+/// MPI_Wait.
+///
+/// # Safety
+/// `request` is null or valid, `status` is MPI_STATUS_IGNORE, null or valid.
+#[inline]
+pub unsafe fn wait<A: Abi>(request: *mut A::Request, status: *mut A::Status) -> c_int {
+    entry::call::<A>("MPI_Wait", of_none, |rt| {
+        need(request, "request")?;
+        // SAFETY: not null, so valid by contract.
+        unsafe {
+            let completion = calls::wait(rt, request.read().id())?;
+            one::<A>(request, status, completion)
+        }
+    })
+}
+
+/// MPI_Test.
+///
+/// # Safety
+/// `request` and `flag` are null or valid, `status` is MPI_STATUS_IGNORE, null or valid.
+pub unsafe fn test<A: Abi>(
+    request: *mut A::Request,
+    flag: *mut c_int,
+    status: *mut A::Status,
+) -> c_int {
+    entry::call::<A>("MPI_Test", of_none, |rt| {
+        need(request, "request")?;
+        need(flag, "flag")?;
+        // SAFETY: not null, so valid by contract.
+        unsafe {
+            let found = calls::test(rt, request.read().id())?;
+            flag.write(found.is_some().into());
+            match found {
+                None => Ok(()),
+                Some(completion) => one::<A>(request, status, completion),
+            }
+        }
+    })
+}
+
+/// MPI_Waitall.
+///
+/// # Safety
+/// The arrays are null or valid for `count` entries; `statuses` may be MPI_STATUSES_IGNORE.
+pub unsafe fn waitall<A: Abi>(
+    count: c_int,
+    requests: *mut A::Request,
+    statuses: *mut A::Status,
+) -> c_int {
+    entry::call::<A>("MPI_Waitall", of_none, |rt| {
+        // SAFETY: the caller's contract.
+        let mut all = unsafe { Requests::<A>::new(count, requests, statuses)? };
+        let ids = std::mem::replace(&mut all.ids, Array::from_fn(0, |_| RequestId(0)));
+        calls::waitall(rt, &ids, |index, completion| {
+            all.done(index, index, completion)
+        })?;
+        all.finish()
+    })
+}
+
+/// MPI_Testall.
+///
+/// # Safety
+/// As [`waitall`]; `flag` is null or valid.
+pub unsafe fn testall<A: Abi>(
+    count: c_int,
+    requests: *mut A::Request,
+    flag: *mut c_int,
+    statuses: *mut A::Status,
+) -> c_int {
+    entry::call::<A>("MPI_Testall", of_none, |rt| {
+        need(flag, "flag")?;
+        // SAFETY: the caller's contract.
+        let mut all = unsafe { Requests::<A>::new(count, requests, statuses)? };
+        let ids = std::mem::replace(&mut all.ids, Array::from_fn(0, |_| RequestId(0)));
+        let done = calls::testall(rt, &ids, |index, completion| {
+            all.done(index, index, completion)
+        })?;
+        // SAFETY: not null, so valid by contract.
+        unsafe { flag.write(done.into()) };
+        all.finish()
+    })
+}
+
+/// MPI_Waitany.
+///
+/// # Safety
+/// The array is null or valid for `count` entries, `index` is null or valid, `status` is MPI_STATUS_IGNORE, null or valid.
+pub unsafe fn waitany<A: Abi>(
+    count: c_int,
+    requests: *mut A::Request,
+    index: *mut c_int,
+    status: *mut A::Status,
+) -> c_int {
+    entry::call::<A>("MPI_Waitany", of_none, |rt| {
+        need(index, "index")?;
+        // SAFETY: the caller's contract; `index` is not null.
+        unsafe {
+            let all = Requests::<A>::new(count, requests, status)?;
+            match calls::waitany(rt, &all.ids)? {
+                Some((i, completion)) => {
+                    index.write(i as c_int);
+                    one::<A>(requests.add(i), status, completion)
+                }
+                None => {
+                    index.write(UNDEFINED);
+                    status_out::<A>(status, &Status::EMPTY);
+                    Ok(())
+                }
+            }
+        }
+    })
+}
+
+/// MPI_Testany.
+///
+/// # Safety
+/// As [`waitany`]; `flag` is null or valid.
+pub unsafe fn testany<A: Abi>(
+    count: c_int,
+    requests: *mut A::Request,
+    index: *mut c_int,
+    flag: *mut c_int,
+    status: *mut A::Status,
+) -> c_int {
+    entry::call::<A>("MPI_Testany", of_none, |rt| {
+        need(index, "index")?;
+        need(flag, "flag")?;
+        // SAFETY: the caller's contract; neither is null.
+        unsafe {
+            let all = Requests::<A>::new(count, requests, status)?;
+            let (i, done, completion) = match calls::testany(rt, &all.ids)? {
+                TestAny::Completed(i, completion) => (i as c_int, true, Some(completion)),
+                TestAny::NoneActive => (UNDEFINED, true, None),
+                TestAny::NotYet => (UNDEFINED, false, None),
+            };
+            index.write(i);
+            flag.write(done.into());
+            match completion {
+                Some(completion) => one::<A>(requests.add(i as usize), status, completion),
+                None if done => {
+                    status_out::<A>(status, &Status::EMPTY);
+                    Ok(())
+                }
+                None => Ok(()),
+            }
+        }
+    })
+}
+
+type Some_ = fn(&Runtime, &[RequestId]) -> Result<Option<Vec<(usize, Completion)>>>;
+
+/// # Safety
+/// As [`waitsome`].
+unsafe fn some<A: Abi>(
+    name: &'static str,
+    run: Some_,
+    incount: c_int,
+    requests: *mut A::Request,
+    outcount: *mut c_int,
+    indices: *mut c_int,
+    statuses: *mut A::Status,
+) -> c_int {
+    entry::call::<A>(name, of_none, |rt| {
+        need(outcount, "outcount")?;
+        // SAFETY: the caller's contract; `outcount` is not null.
+        unsafe {
+            let mut all = Requests::<A>::new(incount, requests, statuses)?;
+            need_array(indices, all.ids.len(), "array_of_indices")?;
+            let Some(found) = run(rt, &all.ids)? else {
+                outcount.write(UNDEFINED);
+                return Ok(());
+            };
+            outcount.write(found.len() as c_int);
+            for (slot, (index, completion)) in found.into_iter().enumerate() {
+                indices.add(slot).write(index as c_int);
+                all.done(index, slot, completion);
+            }
+            all.finish()
+        }
+    })
+}
+
+/// MPI_Waitsome.
+///
+/// # Safety
+/// The arrays are null or valid for `incount` entries, `statuses` may be MPI_STATUSES_IGNORE, `outcount` is null or valid.
+pub unsafe fn waitsome<A: Abi>(
+    incount: c_int,
+    requests: *mut A::Request,
+    outcount: *mut c_int,
+    indices: *mut c_int,
+    statuses: *mut A::Status,
+) -> c_int {
+    // SAFETY: the caller's contract is the same.
+    unsafe {
+        some::<A>(
+            "MPI_Waitsome",
+            calls::waitsome,
+            incount,
+            requests,
+            outcount,
+            indices,
+            statuses,
+        )
+    }
+}
+
+/// MPI_Testsome.
+///
+/// # Safety
+/// As [`waitsome`].
+pub unsafe fn testsome<A: Abi>(
+    incount: c_int,
+    requests: *mut A::Request,
+    outcount: *mut c_int,
+    indices: *mut c_int,
+    statuses: *mut A::Status,
+) -> c_int {
+    // SAFETY: the caller's contract is the same.
+    unsafe {
+        some::<A>(
+            "MPI_Testsome",
+            calls::testsome,
+            incount,
+            requests,
+            outcount,
+            indices,
+            statuses,
+        )
+    }
+}
+
+/// MPI_Startall.
+///
+/// # Safety
+/// The array is null or valid for `count` entries.
+pub unsafe fn startall<A: Abi>(count: c_int, requests: *mut A::Request) -> c_int {
+    entry::call::<A>("MPI_Startall", of_none, |rt| {
+        let count = length_of_count(count, "count")?;
+        // SAFETY: the caller's contract.
+        let ids = unsafe {
+            mapped(
+                requests.cast_const(),
+                count,
+                "array_of_requests",
+                Handle::id,
+            )?
+        };
+        calls::startall(rt, &ids)
+    })
+}

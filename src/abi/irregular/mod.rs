@@ -1,0 +1,21 @@
+//! The doors written by hand, a file a noun: what no table row can say.
+
+mod attribute;
+mod completion;
+mod datatype;
+mod environment;
+mod errhandler;
+mod grequest;
+mod info;
+mod op;
+mod status;
+
+pub use attribute::*;
+pub use completion::*;
+pub use datatype::*;
+pub use environment::*;
+pub use errhandler::*;
+pub use grequest::*;
+pub use info::*;
+pub use op::*;
+pub use status::*;

@@ -1,0 +1,3 @@
+fn main() {
+    mayfly_generate::build(mayfly_generate::Family::Standard, "libmpi_abi.so.1");
+}
