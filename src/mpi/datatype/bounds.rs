@@ -192,14 +192,11 @@ impl Sum {
         let (true_lb, true_ub) = self.true_bounds.unwrap_or((0, 0));
         let empty = self.true_bounds.is_none();
         let align = self.align.max(1);
-        let lb = match (self.lb_mark, self.ub_mark) {
-            (Some(mark), _) => mark,
-            (None, Some(mark)) if empty => mark,
-            _ => true_lb,
-        };
+        // Without data or a mark a bound is 0.
+        let lb = self.lb_mark.unwrap_or(true_lb);
         let ub = match self.ub_mark {
             Some(mark) => mark,
-            None if empty => lb,
+            None if empty => 0,
             // The extent is rounded up so that the next element is aligned (the standard's epsilon).
             None => {
                 let extent = true_ub - lb;

@@ -63,6 +63,8 @@ fn markers_and_resized_stick() {
     assert_eq!((ty.lb(), ty.ub(), ty.size()), (-3, 6, 4));
     let two = Datatype::contiguous(2, &ty, false).unwrap();
     assert_eq!((two.lb(), two.ub()), (-3, 15));
+    let ty = Datatype::structure(&[1], &[10], &[named(LB)], false).unwrap();
+    assert_eq!((ty.lb(), ty.ub(), ty.extent()), (10, 0, -10));
     // Bounds of a member win over data outside of them.
     let resized = Datatype::resized(&named(INT), 0, 7, false).unwrap();
     let ty = Datatype::structure(&[1, 1], &[8, 0], &[resized, named(DOUBLE)], false).unwrap();

@@ -70,17 +70,14 @@ impl Typemap {
         let empty = self.data().next().is_none();
         let (low, high) = self.true_bounds();
         let upper = mark(Item::Upper).max();
-        let lb = mark(Item::Lower).min().unwrap_or(match upper {
-            Some(upper) if empty => upper,
-            _ => low,
-        });
+        let lb = mark(Item::Lower).min().unwrap_or(low);
         let align = self.0.iter().map(|(item, _)| match item {
             Item::Data { align, .. } => *align,
             _ => 1,
         });
         let ub = upper.unwrap_or_else(|| {
             if empty {
-                return lb;
+                return 0;
             }
             let align = align.max().unwrap_or(1);
             let mut extent = high - lb;
