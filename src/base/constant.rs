@@ -169,7 +169,8 @@ pub const ORDER_FORTRAN: i32 = 15;
 pub const DISTRIBUTE_NONE: i32 = 16;
 pub const DISTRIBUTE_BLOCK: i32 = 17;
 pub const DISTRIBUTE_CYCLIC: i32 = 18;
-pub const DISTRIBUTE_DFLT_DARG: i32 = 19;
+/// Not the 19 of the standard's ABI, which is also a block size.
+pub const DISTRIBUTE_DFLT_DARG: i32 = -1;
 pub const COMBINER_NAMED: i32 = 101;
 pub const COMBINER_DUP: i32 = 102;
 pub const COMBINER_CONTIGUOUS: i32 = 103;
