@@ -105,7 +105,7 @@ impl<T> Running<T> {
                         return Ok(State::Call(call));
                     }
                     OpKind::Predefined(which) => {
-                        if let Some(basic) = ty.basic() {
+                        if let Some(basic) = ty.id() {
                             // SAFETY: as above; the builder checked that op and type fit.
                             unsafe { op::apply(*which, basic, *input, *inout, *count) };
                         }

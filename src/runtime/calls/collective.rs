@@ -151,12 +151,7 @@ fn not_the_same(a: *mut u8, b: *mut u8, bytes: usize) -> Result<()> {
 fn combine(w: &World, n: i64, id: DatatypeId, operation: OpId) -> Result<Combine> {
     let ty = ty(w, id)?;
     let operation = w.ops.get(operation)?.clone();
-    if operation.user().is_none() {
-        match ty.predefined() {
-            Some(basic) => op::check(&operation, basic)?,
-            None => fail!(Op, "{operation:?} is not defined on a derived datatype"),
-        }
-    }
+    op::check_type(&operation, &ty)?;
     Ok(Combine {
         op: operation,
         id,

@@ -380,7 +380,7 @@ pub fn dist_graph_create(
         }
     }
     let mut edges = Edges::default();
-    for [source, destination, weight] in everyones(rt, comm_old, size, &named)? {
+    for [source, destination, weight] in exchange(rt, comm_old, size, &named)? {
         if source == rank as i32 {
             edges.out.push((destination, weight));
         }
@@ -391,35 +391,47 @@ pub fn dist_graph_create(
     create_distributed(rt, comm_old, (size, rank), edges, weights.is_some())
 }
 
-/// The edges that all processes name, by rank.
-fn everyones(rt: &Runtime, comm: CommId, size: u32, mine: &[[i32; 3]]) -> Result<Vec<[i32; 3]>> {
-    let gather = |mine: &[i32]| -> Result<Vec<i32>> {
-        let mut all = vec![0i32; mine.len() * size as usize];
-        let (send, count) = (mine.as_ptr().cast_mut().cast(), mine.len() as i64);
-        let receive = all.as_mut_ptr().cast();
-        calls::allgather(
-            rt,
-            send,
-            count,
-            handle::INT,
-            receive,
-            count,
-            handle::INT,
-            comm,
-        )?;
-        Ok(all)
-    };
-    let counts = gather(&[mine.len() as i32])?;
-    let most = counts.iter().copied().max().unwrap_or(0) as usize;
-    let mut block: Vec<i32> = mine.iter().flatten().copied().collect();
-    block.resize(3 * most, 0);
-    let all = gather(&block)?;
-    let mut edges = Vec::new();
-    for (rank, &count) in counts.iter().enumerate() {
-        let named = all[3 * most * rank..].chunks_exact(3).take(count as usize);
-        edges.extend(named.map(|e| [e[0], e[1], e[2]]));
+/// Sends every named edge to both its ends; gives those that end here, by the rank that named them.
+fn exchange(rt: &Runtime, comm: CommId, size: u32, named: &[[i32; 3]]) -> Result<Vec<[i32; 3]>> {
+    let mut blocks = vec![Vec::new(); size as usize];
+    for edge in named {
+        let [source, destination, _] = *edge;
+        blocks[source as usize].extend_from_slice(edge);
+        if destination != source {
+            blocks[destination as usize].extend_from_slice(edge);
+        }
     }
-    Ok(edges)
+    let counts: Vec<i64> = blocks.iter().map(|b| b.len() as i64).collect();
+    let mut theirs = vec![0i64; size as usize];
+    let (from, to) = (
+        counts.as_ptr().cast_mut().cast(),
+        theirs.as_mut_ptr().cast(),
+    );
+    calls::alltoall(rt, from, 1, handle::INT64_T, to, 1, handle::INT64_T, comm)?;
+    let offsets = |counts: &[i64]| -> Vec<i64> {
+        let begins = counts.iter().scan(0, |end, n| {
+            *end += n;
+            Some(*end - n)
+        });
+        begins.collect()
+    };
+    let (at, there) = (offsets(&counts), offsets(&theirs));
+    let block = blocks.concat();
+    let mut edges = vec![0i32; theirs.iter().sum::<i64>() as usize];
+    let (from, to) = (block.as_ptr().cast_mut().cast(), edges.as_mut_ptr().cast());
+    calls::alltoallv(
+        rt,
+        from,
+        &counts,
+        &at,
+        handle::INT,
+        to,
+        &theirs,
+        &there,
+        handle::INT,
+        comm,
+    )?;
+    Ok(edges.chunks_exact(3).map(|e| [e[0], e[1], e[2]]).collect())
 }
 
 /// (edges in, edges out, is it weighted?)
