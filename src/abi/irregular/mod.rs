@@ -9,6 +9,7 @@ mod grequest;
 mod info;
 mod op;
 mod status;
+mod topology;
 
 pub use attribute::*;
 pub use completion::*;
@@ -19,3 +20,4 @@ pub use grequest::*;
 pub use info::*;
 pub use op::*;
 pub use status::*;
+pub use topology::*;
