@@ -1,1 +1,42 @@
-fn main() {}
+//! The `mayfly` command.
+
+mod inspect;
+mod run;
+mod serve;
+
+use clap::{Parser, Subcommand};
+
+/// Runs unmodified MPI programs inside serverless functions.
+#[derive(Parser)]
+#[command(name = "mayfly", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Starts an MPI program: mayfly run -n 4 ./program (flags as of mpiexec and mpirun)
+    #[command(disable_help_flag = true)]
+    Run {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
+    /// Runs a rendezvous where the ranks of jobs meet
+    Serve(serve::Arguments),
+    /// Tells which MPI a program was built for and whether it can run here
+    #[command(disable_help_flag = true)]
+    Inspect {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() {
+    let status = match Arguments::parse().command {
+        Command::Run { arguments } => run::main(arguments),
+        Command::Serve(arguments) => serve::main(&arguments),
+        Command::Inspect { arguments } => inspect::main(&arguments),
+    };
+    std::process::exit(status);
+}

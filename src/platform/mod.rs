@@ -1,3 +1,4 @@
 //! What is outside the library: programs, launchers, hosts.
 
 pub mod elf;
+pub mod launch;

@@ -1,0 +1,289 @@
+//! System calls for which std has no words.
+
+use std::ffi::c_int;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+fn check(result: c_int) -> io::Result<c_int> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// A pipe, closed on exec: reading end, writing end.
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [0; 2];
+    // SAFETY: pipe2 fills the two numbers; on success both are open and ours alone.
+    unsafe {
+        check(libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC))?;
+        Ok((OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])))
+    }
+}
+
+/// A descriptor number of at least 10 that stays taken, so that a child can put something there without hitting anything.
+pub fn reserve() -> io::Result<OwnedFd> {
+    let null = File::open("/dev/null")?;
+    // SAFETY: fcntl duplicates an open descriptor; the new one is ours alone.
+    unsafe {
+        let fd = check(libc::fcntl(null.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 10))?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// Reads on this descriptor no longer wait.
+pub fn set_nonblocking(fd: RawFd) -> io::Result<()> {
+    // SAFETY: fcntl takes and gives numbers only.
+    unsafe {
+        let flags = check(libc::fcntl(fd, libc::F_GETFL))?;
+        check(libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK))?;
+    }
+    Ok(())
+}
+
+/// Waits until one of the descriptors can be read (or written, where asked for), at most `timeout` milliseconds; negative: for ever.
+pub fn poll(set: &mut [libc::pollfd], timeout: c_int) -> io::Result<()> {
+    loop {
+        // SAFETY: pointer and length are those of a live slice.
+        match check(unsafe { libc::poll(set.as_mut_ptr(), set.len() as libc::nfds_t, timeout) }) {
+            Ok(_) => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+pub fn wants_read(fd: RawFd) -> libc::pollfd {
+    libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    }
+}
+
+/// Writes everything to a descriptor that may be in non-blocking mode.
+pub fn write_all(fd: RawFd, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        // SAFETY: pointer and length are those of a live slice.
+        let n = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
+        if n >= 0 {
+            bytes = &bytes[n as usize..];
+            continue;
+        }
+        let error = io::Error::last_os_error();
+        match error.kind() {
+            io::ErrorKind::Interrupted => {}
+            io::ErrorKind::WouldBlock => poll(
+                &mut [libc::pollfd {
+                    fd,
+                    events: libc::POLLOUT,
+                    revents: 0,
+                }],
+                -1,
+            )?,
+            _ => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Raises the number of descriptors that we may open as far as we may; gives what it was.
+pub fn raise_descriptors() -> libc::rlimit {
+    let mut limit = libc::rlimit {
+        rlim_cur: 1024,
+        rlim_max: 1024,
+    };
+    // SAFETY: getrlimit fills the struct and setrlimit reads it.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 {
+            let raised = libc::rlimit {
+                rlim_cur: limit.rlim_max,
+                ..limit
+            };
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raised);
+        }
+    }
+    limit
+}
+
+/// Orphans below us become our children.
+pub fn adopt_orphans() {
+    // SAFETY: prctl with numbers only; where it fails, orphans go to init, as ever.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+}
+
+/// Signals a process, or with a negative number a group; whether it still exists is not our question.
+pub fn kill(target: i32, signal: c_int) {
+    // SAFETY: kill takes numbers only.
+    unsafe { libc::kill(target, signal) };
+}
+
+/// Has this process group any member left?
+pub fn group_exists(group: i32) -> bool {
+    // SAFETY: kill takes numbers only; signal 0 does nothing.
+    unsafe { libc::kill(-group, 0) == 0 }
+}
+
+/// A child that ended: its pid and wait status; `None` when none has.
+pub fn reap() -> Option<(i32, c_int)> {
+    let mut status = 0;
+    // SAFETY: waitpid fills the status.
+    let pid = unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) };
+    (pid > 0).then_some((pid, status))
+}
+
+/// The signals that we take care of ourselves.
+const OURS: [c_int; 5] = [
+    libc::SIGCHLD,
+    libc::SIGINT,
+    libc::SIGTERM,
+    libc::SIGHUP,
+    libc::SIGQUIT,
+];
+
+fn our_set() -> libc::sigset_t {
+    // SAFETY: the set is plain data that sigemptyset initialises; sigaction only reports here.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        for signal in OURS {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            libc::sigaction(signal, std::ptr::null(), &mut action);
+            // nohup's SIGHUP, a background job's SIGINT: ignored stays ignored.
+            if action.sa_sigaction != libc::SIG_IGN || signal == libc::SIGCHLD {
+                libc::sigaddset(&mut set, signal);
+            }
+        }
+        set
+    }
+}
+
+/// From now on these signals wait for [`next_signal`], in this thread and in those that it starts.
+pub fn hold_signals() {
+    let set = our_set();
+    // SAFETY: both calls read plain data; SIGCHLD must not be ignored, or children would vanish unseen.
+    unsafe {
+        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+        // Reading a terminal from the background shall fail rather than stop us.
+        libc::signal(libc::SIGTTIN, libc::SIG_IGN);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
+    }
+}
+
+/// Waits for one of the signals held.
+pub fn next_signal() -> c_int {
+    let set = our_set();
+    loop {
+        let mut signal = 0;
+        // SAFETY: sigwait reads the set and fills the number.
+        if unsafe { libc::sigwait(&set, &mut signal) } == 0 {
+            return signal;
+        }
+    }
+}
+
+/// What a child does between fork and exec.
+pub struct Birth {
+    /// The process that started it.
+    pub parent: i32,
+    /// What goes where: the ticket's pipe to its reserved number.
+    pub ticket: RawFd,
+    pub place: RawFd,
+    /// The limit on descriptors as we found it.
+    pub descriptors: libc::rlimit,
+}
+
+impl Birth {
+    /// Only calls that are allowed after fork.
+    pub fn prepare(&self) -> io::Result<()> {
+        // SAFETY: each call is async-signal-safe and gets plain numbers or pointers to live data.
+        unsafe {
+            let mut none: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&mut none);
+            libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
+            libc::signal(libc::SIGTTIN, libc::SIG_DFL);
+            libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+            check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0))?;
+            if libc::getppid() != self.parent {
+                libc::_exit(1);
+            }
+            libc::setrlimit(libc::RLIMIT_NOFILE, &self.descriptors);
+            // The copy stays open across exec.
+            check(libc::dup2(self.ticket, self.place))?;
+        }
+        Ok(())
+    }
+}
+
+/// Forks: `true` in the child. Only while there is one thread.
+pub fn fork() -> io::Result<Option<i32>> {
+    // SAFETY: the caller says that there is one thread, so that the child may do whatever it likes.
+    match check(unsafe { libc::fork() })? {
+        0 => Ok(None),
+        pid => Ok(Some(pid)),
+    }
+}
+
+/// Leaves the terminal and the caller's process group.
+pub fn new_session() {
+    // SAFETY: setsid takes nothing.
+    unsafe { libc::setsid() };
+}
+
+/// Ignores everything that can be ignored.
+pub fn ignore_signals() {
+    for signal in [
+        libc::SIGINT,
+        libc::SIGTERM,
+        libc::SIGHUP,
+        libc::SIGQUIT,
+        libc::SIGPIPE,
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+    ] {
+        // SAFETY: no handler is installed.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
+/// Closes every descriptor but this one.
+pub fn close_all_but(keep: RawFd) {
+    let close_range = |first: RawFd, last: u32| -> bool {
+        // SAFETY: nothing in this (forked, single-threaded) process uses these descriptors any more.
+        unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) == 0 }
+    };
+    let below = keep == 0 || close_range(0, keep as u32 - 1);
+    if !(below && close_range(keep + 1, u32::MAX)) {
+        for fd in (0..4096).filter(|&fd| fd != keep) {
+            crate::base::os::close(fd);
+        }
+    }
+}
+
+/// The name of a signal, or its number.
+pub fn signal_name(signal: c_int) -> String {
+    let name = match signal {
+        libc::SIGHUP => "SIGHUP",
+        libc::SIGINT => "SIGINT",
+        libc::SIGQUIT => "SIGQUIT",
+        libc::SIGILL => "SIGILL",
+        libc::SIGTRAP => "SIGTRAP",
+        libc::SIGABRT => "SIGABRT",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGFPE => "SIGFPE",
+        libc::SIGKILL => "SIGKILL",
+        libc::SIGSEGV => "SIGSEGV",
+        libc::SIGPIPE => "SIGPIPE",
+        libc::SIGALRM => "SIGALRM",
+        libc::SIGTERM => "SIGTERM",
+        libc::SIGUSR1 => "SIGUSR1",
+        libc::SIGUSR2 => "SIGUSR2",
+        libc::SIGXCPU => "SIGXCPU",
+        libc::SIGXFSZ => "SIGXFSZ",
+        libc::SIGSYS => "SIGSYS",
+        other => return format!("signal {other}"),
+    };
+    name.to_string()
+}

@@ -1,0 +1,593 @@
+//! From the first rank's start to the last one's end: who failed first, what to say, and that nobody is left behind.
+
+use super::environment;
+use super::guard::Guard;
+use super::input::Input;
+use super::os;
+use super::output::{Drained, Pump, Target};
+use super::program::Program;
+use super::service::Service;
+use super::spawn::Nursery;
+use super::{Plan, Refusal};
+use crate::base::trace;
+use crate::bootstrap::exit_status;
+use crate::rendezvous::message::OBSERVER;
+use crate::rendezvous::registry::Event;
+use std::collections::HashMap;
+use std::ffi::c_int;
+use std::io::IsTerminal;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::sync::mpsc::{channel, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// After a failure: from SIGTERM to SIGKILL.
+const AFTER_FAILURE: Duration = Duration::from_millis(400);
+/// After a Ctrl-C or SIGTERM of the user's, who may want programs to save something.
+const AFTER_SIGNAL: Duration = Duration::from_millis(900);
+/// How long a rank whose connection ended may take to die, so that we can say of what.
+const TO_DIE: Duration = Duration::from_millis(500);
+/// How long an abort may turn out to be the consequence of another rank's death.
+const TO_BLAME: Duration = Duration::from_millis(40);
+/// After the end of a failed job, how long its output may take to get out.
+const TO_DRAIN: Duration = Duration::from_secs(2);
+
+enum Message {
+    Signal(c_int),
+    Job(Event),
+    Drained(Drained),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Status {
+    Exited(c_int),
+    Killed(c_int),
+}
+
+impl Status {
+    fn of(wait: c_int) -> Status {
+        if libc::WIFSIGNALED(wait) {
+            Status::Killed(libc::WTERMSIG(wait))
+        } else {
+            Status::Exited(libc::WEXITSTATUS(wait))
+        }
+    }
+
+    fn code(self) -> i32 {
+        match self {
+            Status::Exited(code) => code,
+            Status::Killed(signal) => 128 + signal,
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Rank {
+    pid: i32,
+    status: Option<Status>,
+    joined: bool,
+    finished: bool,
+    /// Its process group may still have members.
+    group: bool,
+}
+
+/// Something happened that has a cause which we may not have seen yet.
+struct Suspicion {
+    rank: u32,
+    until: Instant,
+    /// An abort's code and text; `None`: its connection ended.
+    abort: Option<(i32, String)>,
+    /// The service has ended the job for it.
+    fatal: bool,
+}
+
+struct Supervisor<'a> {
+    plan: &'a Plan,
+    ranks: Vec<Rank>,
+    rank_of: HashMap<i32, u32>,
+    running: usize,
+    service: Service,
+    guard: Guard,
+    suspicion: Option<Suspicion>,
+    /// The job's exit status, once something has decided it.
+    verdict: Option<i32>,
+    /// What a rank that had finished its part of MPI returned, when it was not 0.
+    late: Option<i32>,
+    kill_at: Option<Instant>,
+    signals: u32,
+    /// Pumps that have not ended.
+    draining: usize,
+}
+
+/// Starts all ranks and stays until everything has ended; gives the exit status.
+pub fn supervise(
+    plan: &Plan,
+    programs: &[Program],
+    size: u32,
+    guard: Guard,
+) -> Result<i32, Refusal> {
+    os::adopt_orphans();
+    os::hold_signals();
+    let descriptors = os::raise_descriptors();
+    let (sender, inbox) = channel();
+    let cannot = |e: std::io::Error| Refusal::new(1, format!("cannot start: {e}"));
+    let place = os::reserve().map_err(cannot)?;
+    let for_events = sender.clone();
+    let tell = move |event| drop(for_events.send(Message::Job(event)));
+    let (service, invitation) = Service::open(size, plan.rendezvous.as_ref(), tell)?;
+    let for_signals = sender.clone();
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || while for_signals.send(Message::Signal(os::next_signal())).is_ok() {})
+        .map_err(cannot)?;
+    let nursery = Nursery {
+        plan,
+        invitation: &invitation,
+        size,
+        place,
+        descriptors,
+    };
+    let mut supervisor = Supervisor {
+        plan,
+        ranks: Vec::new(),
+        rank_of: HashMap::new(),
+        running: 0,
+        service,
+        guard,
+        suspicion: None,
+        verdict: None,
+        late: None,
+        kill_at: None,
+        signals: 0,
+        draining: 0,
+    };
+    let pumps = match supervisor.start(&nursery, programs, &sender) {
+        Ok(pumps) => pumps,
+        Err(refusal) => {
+            supervisor.signal_all(libc::SIGKILL);
+            supervisor.clean_up();
+            return Err(refusal);
+        }
+    };
+    Ok(supervisor.stay(&inbox, pumps))
+}
+
+/// Are our standard output and error the same file, so that the two pumps must take turns?
+fn same_file() -> bool {
+    let identity = |fd: c_int| {
+        let meta = std::fs::metadata(format!("/proc/self/fd/{fd}")).ok()?;
+        Some((meta.dev(), meta.ino()))
+    };
+    identity(1) == identity(2)
+}
+
+impl Supervisor<'_> {
+    fn start(
+        &mut self,
+        nursery: &Nursery,
+        programs: &[Program],
+        sender: &Sender<Message>,
+    ) -> Result<Vec<Pump>, Refusal> {
+        let cannot = |e: std::io::Error| Refusal::new(1, format!("cannot start: {e}"));
+        let mut input = Input::new(self.plan.stdin);
+        let (mut outputs, mut errors): (Vec<(u32, OwnedFd)>, Vec<(u32, OwnedFd)>) =
+            Default::default();
+        let mut rank = 0;
+        for (appnum, (part, program)) in self.plan.parts.iter().zip(programs).enumerate() {
+            let environment = environment::common(part, program, std::env::vars_os());
+            for _ in 0..part.ranks {
+                let stdin = input.of(rank).map_err(cannot)?;
+                let born = nursery.start(rank, appnum, program, &environment, stdin)?;
+                self.guard.watch(born.pid);
+                self.rank_of.insert(born.pid, rank);
+                self.running += 1;
+                self.ranks.push(Rank {
+                    pid: born.pid,
+                    status: None,
+                    joined: false,
+                    finished: false,
+                    group: true,
+                });
+                outputs.extend(born.stdout.map(|fd| (rank, fd)));
+                errors.extend(born.stderr.map(|fd| (rank, fd)));
+                rank += 1;
+            }
+        }
+        input.start().map_err(cannot)?;
+        let turn = Arc::new(Mutex::new(()));
+        let shared = same_file();
+        let mut pumps = Vec::new();
+        for (fd, sources) in [(1, outputs), (2, errors)] {
+            let target = Target {
+                fd,
+                tag: self.plan.tag,
+                interactive: fd == 1
+                    && std::io::stdout().is_terminal()
+                    && std::io::stdin().is_terminal(),
+                turn: if shared { turn.clone() } else { Arc::default() },
+            };
+            let sender = sender.clone();
+            let done = move |drained| drop(sender.send(Message::Drained(drained)));
+            pumps.push(Pump::start(sources, target, done).map_err(cannot)?);
+            self.draining += 1;
+        }
+        Ok(pumps)
+    }
+
+    /// The loop.
+    fn stay(&mut self, inbox: &Receiver<Message>, mut pumps: Vec<Pump>) -> i32 {
+        let ends_at = self.plan.timeout.map(|timeout| Instant::now() + timeout);
+        while self.running > 0 {
+            let suspicion = self.suspicion.as_ref().map(|s| s.until);
+            let timeout = ends_at.filter(|_| self.verdict.is_none());
+            let next = [self.kill_at, suspicion, timeout]
+                .into_iter()
+                .flatten()
+                .min();
+            match self.receive(inbox, next) {
+                Some(Message::Signal(libc::SIGCHLD)) => self.children(inbox),
+                Some(Message::Signal(signal)) => self.interrupted(signal),
+                Some(Message::Job(event)) => self.job(event),
+                Some(Message::Drained(drained)) => self.drained(drained),
+                None => {}
+            }
+            self.settle();
+            let now = Instant::now();
+            if self.kill_at.is_some_and(|at| at <= now) {
+                self.kill_at = None;
+                self.signal_all(libc::SIGKILL);
+            }
+            if timeout.is_some_and(|at| at <= now) && self.verdict.is_none() {
+                let limit = self.plan.timeout.unwrap_or_default().as_secs_f64();
+                self.fail(
+                    124,
+                    &format!("the job did not end within {limit} s (--timeout); ending it"),
+                );
+            }
+        }
+        self.clean_up();
+        for pump in &mut pumps {
+            pump.finish();
+        }
+        let failed = self.verdict.is_some();
+        let limit = failed.then(|| Instant::now() + TO_DRAIN);
+        while self.draining > 0 {
+            match self.receive(inbox, limit) {
+                Some(Message::Drained(drained)) => self.drained(drained),
+                Some(Message::Signal(libc::SIGCHLD)) | Some(Message::Job(_)) => {}
+                Some(Message::Signal(signal)) => return 128 + signal,
+                None if failed => break,
+                None => {}
+            }
+        }
+        self.verdict.or(self.late).unwrap_or(0)
+    }
+
+    fn receive(&self, inbox: &Receiver<Message>, until: Option<Instant>) -> Option<Message> {
+        match until {
+            None => inbox.recv().ok(),
+            Some(at) => match inbox.recv_timeout(at.saturating_duration_since(Instant::now())) {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+            },
+        }
+    }
+
+    /// Takes in the children that have ended.
+    fn children(&mut self, inbox: &Receiver<Message>) {
+        let mut ended = Vec::new();
+        while let Some((pid, wait)) = os::reap() {
+            if let Some(&rank) = self.rank_of.get(&pid) {
+                ended.push((rank, Status::of(wait)));
+            }
+        }
+        for &(rank, status) in &ended {
+            let entry = &mut self.ranks[rank as usize];
+            entry.status = Some(status);
+            self.running -= 1;
+            // The number of an empty group may soon belong to somebody else.
+            if !os::group_exists(entry.pid) {
+                entry.group = false;
+                self.guard.forget(entry.pid);
+            }
+        }
+        // Causes come before consequences in the inbox: a rank that ended because it was told so is not to be blamed.
+        let waiting: Vec<Message> = inbox.try_iter().collect();
+        let mut later = Vec::new();
+        for message in waiting {
+            match message {
+                Message::Job(event) => self.job(event),
+                other => later.push(other),
+            }
+        }
+        for (rank, status) in ended {
+            self.ended(rank, status);
+        }
+        for message in later {
+            match message {
+                Message::Signal(libc::SIGCHLD) => self.children(inbox),
+                Message::Signal(signal) => self.interrupted(signal),
+                Message::Drained(drained) => self.drained(drained),
+                Message::Job(event) => self.job(event),
+            }
+        }
+    }
+
+    fn ended(&mut self, rank: u32, status: Status) {
+        let (joined, finished) = {
+            let entry = &mut self.ranks[rank as usize];
+            (entry.joined, entry.finished)
+        };
+        if self.verdict.is_some() || self.suspicion.is_some() {
+            return;
+        }
+        if finished {
+            if status != Status::Exited(0) {
+                self.late.get_or_insert(status.code());
+                if matches!(status, Status::Killed(_)) {
+                    trace::line(&format!("{} after MPI_Finalize", self.fate(rank)));
+                }
+            }
+            return;
+        }
+        if status == Status::Exited(0) {
+            if !joined {
+                self.service.departed(rank);
+            }
+            // A rank that joined and left without a word: the service tells us as well.
+            return;
+        }
+        if self.service.sees_all() || matches!(status, Status::Killed(_)) {
+            self.blame(rank, "");
+        } else {
+            self.suspicion = Some(Suspicion {
+                rank,
+                until: Instant::now() + 3 * TO_BLAME,
+                abort: None,
+                fatal: true,
+            });
+        }
+    }
+
+    /// Something happened at the rendezvous.
+    fn job(&mut self, event: Event) {
+        match event {
+            Event::Joined { rank, .. } => self.ranks[rank as usize].joined = true,
+            Event::Finished { rank } => self.ranks[rank as usize].finished = true,
+            Event::Refused { .. } | Event::Over => {}
+            Event::Lost { rank, .. } => {
+                if self.verdict.is_none() && self.ranks[rank as usize].joined {
+                    self.suspicion.get_or_insert(Suspicion {
+                        rank,
+                        until: Instant::now() + TO_DIE,
+                        abort: None,
+                        fatal: false,
+                    });
+                }
+            }
+            Event::Aborted { .. } if self.verdict.is_some() => {}
+            Event::Aborted {
+                rank: OBSERVER,
+                text,
+                ..
+            } => self.fail(1, &text),
+            Event::Aborted { rank, code, text } => match &mut self.suspicion {
+                Some(suspicion) if suspicion.rank == rank && suspicion.abort.is_none() => {
+                    suspicion.fatal = true
+                }
+                _ if self.service.sees_all() && !self.ranks[rank as usize].joined => {
+                    let text = format!(
+                        "{} without calling MPI_Init, where others wait for it",
+                        self.fate(rank)
+                    );
+                    self.fail(1, &text);
+                }
+                _ => {
+                    self.suspicion = Some(Suspicion {
+                        rank,
+                        until: Instant::now() + TO_BLAME,
+                        abort: Some((code, text)),
+                        fatal: true,
+                    });
+                }
+            },
+        }
+    }
+
+    /// Turns a suspicion into a verdict as soon as that can be done.
+    fn settle(&mut self) {
+        let Some(suspicion) = &self.suspicion else {
+            return;
+        };
+        if self.verdict.is_some() {
+            self.suspicion = None;
+            return;
+        }
+        let rank = suspicion.rank;
+        let overdue = suspicion.until <= Instant::now();
+        let status = self.ranks[rank as usize].status;
+        // Whoever was killed by a signal is a better explanation than whoever noticed.
+        let killed = |r: &Rank| !r.finished && matches!(r.status, Some(Status::Killed(_)));
+        if let Some(victim) = self.ranks.iter().position(killed) {
+            return self.blame(victim as u32, "");
+        }
+        match (&suspicion.abort, status) {
+            (Some(_), None) if !overdue => {}
+            (Some((code, text)), _) => {
+                let (code, colon) = (*code, if text.is_empty() { "" } else { ": " });
+                let text = format!(
+                    "{} aborted the job with code {code}{colon}{text}",
+                    self.name(rank)
+                );
+                self.fail(exit_status(code), &text);
+            }
+            (None, None) if !overdue => {}
+            (None, None) => {
+                let text = format!(
+                    "{} has closed its connection to the others",
+                    self.name(rank)
+                );
+                self.fail(1, &text);
+            }
+            (None, Some(Status::Exited(0))) => {
+                let fatal = suspicion.fatal;
+                self.suspicion = None;
+                let waits = |r: &Rank| r.status.is_none() && !r.finished;
+                if fatal || self.ranks.iter().any(waits) {
+                    self.blame(rank, " without calling MPI_Finalize");
+                }
+            }
+            (None, Some(_)) => self.blame(rank, ""),
+        }
+    }
+
+    /// This rank's end is the job's end.
+    fn blame(&mut self, rank: u32, how: &str) {
+        let status = self.ranks[rank as usize].status;
+        let code = match status.map_or(1, Status::code) {
+            0 => 1,
+            code => code,
+        };
+        let quiet = self.ranks.len() == 1 && matches!(status, Some(Status::Exited(c)) if c != 0);
+        let text = format!("{}{how}", self.fate(rank));
+        self.decide(code, if quiet { None } else { Some(&text) }, true);
+    }
+
+    fn fail(&mut self, code: i32, text: &str) {
+        self.decide(code, Some(text), false);
+    }
+
+    fn decide(&mut self, code: i32, text: Option<&str>, others: bool) {
+        if self.verdict.is_some() {
+            return;
+        }
+        self.verdict = Some(code);
+        self.suspicion = None;
+        if let Some(text) = text {
+            let tail = if others && self.running > 0 {
+                "; ending the other ranks"
+            } else {
+                ""
+            };
+            trace::line(&format!("{text}{tail}"));
+        }
+        if self.running > 0 {
+            self.service
+                .abort(code, text.unwrap_or("the job has ended"));
+            self.end(AFTER_FAILURE);
+        }
+    }
+
+    /// `rank 3 (pid 1234)`.
+    fn name(&self, rank: u32) -> String {
+        format!("rank {rank} (pid {})", self.ranks[rank as usize].pid)
+    }
+
+    /// `rank 3 (pid 1234) was killed by signal 9 (SIGKILL)`.
+    fn fate(&self, rank: u32) -> String {
+        let name = self.name(rank);
+        match self.ranks[rank as usize].status {
+            None => format!("{name} ended"),
+            Some(Status::Exited(0)) => format!("{name} ended"),
+            Some(Status::Exited(code)) => format!("{name} exited with code {code}"),
+            Some(Status::Killed(signal)) => {
+                format!(
+                    "{name} was killed by signal {signal} ({})",
+                    os::signal_name(signal)
+                )
+            }
+        }
+    }
+
+    /// A signal for us ends everything: the first one politely, the second at once.
+    fn interrupted(&mut self, signal: c_int) {
+        self.signals += 1;
+        if self.signals > 1 {
+            self.verdict = Some(128 + signal);
+            return self.signal_all(libc::SIGKILL);
+        }
+        if self.verdict.is_none() {
+            self.verdict = Some(128 + signal);
+            trace::line(&format!(
+                "{}: ending {} ranks",
+                os::signal_name(signal),
+                self.running
+            ));
+        }
+        self.end(AFTER_SIGNAL);
+    }
+
+    fn drained(&mut self, drained: Drained) {
+        self.draining -= 1;
+        match drained {
+            Drained::Yes => {}
+            Drained::Closed if self.verdict.is_none() => {
+                // As any program's that writes to a closed pipe.
+                self.decide(128 + libc::SIGPIPE, None, false);
+            }
+            Drained::Failed(e) => {
+                self.fail(1, &format!("the ranks' output cannot be written: {e}"))
+            }
+            Drained::Closed => {}
+        }
+    }
+
+    /// Asks all ranks to end, and sees to it after `grace`.
+    fn end(&mut self, grace: Duration) {
+        if self.kill_at.is_none() {
+            self.kill_at = Some(Instant::now() + grace);
+            self.signal_all(libc::SIGTERM);
+            // A stopped process takes no SIGTERM.
+            self.signal_all(libc::SIGCONT);
+        }
+    }
+
+    fn signal_all(&self, signal: c_int) {
+        for rank in self.ranks.iter().filter(|rank| rank.status.is_none()) {
+            os::kill(-rank.pid, signal);
+        }
+    }
+
+    /// Ends whatever the ranks have left behind.
+    fn clean_up(&mut self) {
+        for rank in &mut self.ranks {
+            if rank.group {
+                os::kill(-rank.pid, libc::SIGKILL);
+                rank.group = false;
+                self.guard.forget(rank.pid);
+            }
+        }
+        // Those that left their group have come to us, as we adopt orphans; each may have children of its own.
+        for _ in 0..100 {
+            while os::reap().is_some() {}
+            let left: Vec<i32> = own_children()
+                .into_iter()
+                .filter(|&pid| pid != self.guard.pid)
+                .collect();
+            if left.is_empty() {
+                return;
+            }
+            for pid in left {
+                os::kill(pid, libc::SIGKILL);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// Processes whose parent we are.
+fn own_children() -> Vec<i32> {
+    let Ok(threads) = std::fs::read_dir("/proc/self/task") else {
+        return Vec::new();
+    };
+    threads
+        .flatten()
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok())
+        .flat_map(|list| {
+            list.split_whitespace()
+                .filter_map(|pid| pid.parse().ok())
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
