@@ -5,6 +5,7 @@ mod words;
 
 use mayfly::platform::launch;
 use std::ffi::OsString;
+use std::io::Write;
 
 const USAGE: &str = "\
 usage: mayfly run [FLAGS] PROGRAM [ARGUMENTS] [: [FLAGS] PROGRAM [ARGUMENTS]]...
@@ -32,11 +33,11 @@ pub fn main(arguments: Vec<OsString>) -> i32 {
     let parsed = match flags::parse(arguments) {
         Ok(parsed) => parsed,
         Err(flags::Wrong::Help) => {
-            println!("{USAGE}");
+            let _ = writeln!(std::io::stdout(), "{USAGE}");
             return 0;
         }
         Err(flags::Wrong::Version) => {
-            println!("mayfly {}", env!("CARGO_PKG_VERSION"));
+            let _ = writeln!(std::io::stdout(), "mayfly {}", env!("CARGO_PKG_VERSION"));
             return 0;
         }
         Err(flags::Wrong::Text(text)) => {

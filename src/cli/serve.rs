@@ -58,8 +58,13 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     };
     let service =
         Service::start(listener, options, Box::new(|_, _| {})).map_err(|e| e.to_string())?;
-    println!("mayfly serve: listening on http://{}", service.address());
-    let _ = std::io::stdout().flush();
+    let mut out = std::io::stdout();
+    let _ = writeln!(
+        out,
+        "mayfly serve: listening on http://{}",
+        service.address()
+    )
+    .and_then(|()| out.flush());
     let signal = mayfly::platform::launch::wait_for_end();
     if !arguments.quiet {
         eprintln!("mayfly serve: ended by signal {signal}");
