@@ -78,3 +78,17 @@ pub fn version_script(family: Family) -> String {
     let list: String = names.iter().map(|n| format!("    {n};\n")).collect();
     format!("{{\n  global:\n{list}}};\n")
 }
+
+/// What `nm -D` says of the library: a line each of name, type (W a weak name of a T, T a function, D data), and a data
+/// object's size; sorted.
+pub fn golden(family: Family) -> String {
+    let mut lines = Vec::new();
+    for name in functions(family) {
+        lines.push(format!("P{name} T"));
+        lines.push(format!("{name} W"));
+    }
+    lines.extend(other_functions(family).into_iter().map(|n| format!("{n} T")));
+    lines.extend(objects(family).into_iter().map(|(n, size)| format!("{n} D {size}")));
+    lines.sort();
+    lines.join("\n") + "\n"
+}
