@@ -196,6 +196,10 @@ impl<'a> Shim<'a> {
             }
             (_, Direction::Out) => {
                 self.line(format!("need({name}, \"{name}\")?;"));
+                if is_handle(kind) {
+                    // Whatever fails leaves no handle of garbage behind.
+                    self.line(format!("clear({name});"));
+                }
                 let large = self.large;
                 self.result(name, |v| {
                     format!("{name}.write({});", encode(kind, v, large))

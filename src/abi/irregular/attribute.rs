@@ -220,7 +220,7 @@ fn value_of<A: Abi>(value: AttributeValue) -> *mut c_void {
         AttributeValue::Int(value, key) => {
             let value = match key {
                 handle::IO | handle::HOST => rank_out::<A>(value),
-                handle::LASTUSEDCODE => code_out::<A>(value),
+                handle::LASTUSEDCODE => value - LASTCODE + A::LASTCODE,
                 _ => value,
             };
             let index = (key.0 - handle::TAG_UB.0) as usize % INTEGERS.len();
