@@ -72,11 +72,9 @@ impl Collect {
 }
 
 impl Make {
-    fn combiner(&self, named: bool) -> i32 {
+    fn combiner(&self) -> i32 {
         match self {
-            Make::Basic(_) => COMBINER_NAMED,
-            Make::Pair { .. } if named => COMBINER_NAMED,
-            Make::Pair { .. } => COMBINER_VALUE_INDEX,
+            Make::Basic(_) | Make::Pair { .. } => COMBINER_NAMED,
             Make::Dup(_) => COMBINER_DUP,
             Make::Contiguous { .. } => COMBINER_CONTIGUOUS,
             Make::Vector { .. } => COMBINER_VECTOR,
@@ -97,7 +95,7 @@ impl Make {
 impl Datatype {
     /// How it was made; with combiner MPI_COMBINER_NAMED it has no [`Datatype::contents`].
     pub fn envelope(&self) -> Envelope {
-        let combiner = self.combiner();
+        let combiner = self.make.combiner();
         if combiner == COMBINER_NAMED {
             return Envelope {
                 integers: 0,
@@ -119,11 +117,7 @@ impl Datatype {
 
     /// Is it a predefined type with a name?
     pub fn is_named(&self) -> bool {
-        self.combiner() == COMBINER_NAMED
-    }
-
-    fn combiner(&self) -> i32 {
-        self.make.combiner(self.kind == self.predefined())
+        self.make.combiner() == COMBINER_NAMED
     }
 
     /// The arguments it was made with; empty for a named type.
@@ -133,12 +127,7 @@ impl Datatype {
             large: self.large,
         };
         match &self.make {
-            Make::Basic(_) => {}
-            Make::Pair { olds, .. } => {
-                if !self.is_named() {
-                    c.types(olds);
-                }
-            }
+            Make::Basic(_) | Make::Pair { .. } => {}
             Make::Dup(old) => {
                 c.ty(old);
             }

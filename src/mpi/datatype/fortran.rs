@@ -1,7 +1,7 @@
 //! Types by precision and range, by size, and by value and index (MPI-5.0 §19.1.5, §19.1.6, §5.1.12).
 
 use super::make::Make;
-use super::{predefined, Datatype, Types};
+use super::{Datatype, Types};
 use crate::base::constant::handle::*;
 use crate::base::constant::{
     COMBINER_F90_COMPLEX, COMBINER_F90_INTEGER, COMBINER_F90_REAL, TYPECLASS_COMPLEX,
@@ -68,37 +68,21 @@ impl Types {
         Ok(id)
     }
 
-    /// MPI_Type_get_value_index: the pair type for MINLOC and MAXLOC, or MPI_DATATYPE_NULL if there is none.
-    pub fn value_index(&mut self, value: DatatypeId, index: DatatypeId) -> Result<DatatypeId> {
-        let named = match (value, index) {
+    /// MPI_Type_get_value_index: the named pair type for MINLOC and MAXLOC. For other pairs there is none, which the
+    /// standard allows: MPI_DATATYPE_NULL.
+    pub fn value_index(&self, value: DatatypeId, index: DatatypeId) -> Result<DatatypeId> {
+        self.get(value)?;
+        self.get(index)?;
+        Ok(match (value, index) {
             (FLOAT, INT) => FLOAT_INT,
             (DOUBLE, INT) => DOUBLE_INT,
             (LONG, INT) => LONG_INT,
             (SHORT, INT) => SHORT_INT,
             (LONG_DOUBLE, INT) => LONG_DOUBLE_INT,
             (INT, INT) => TWO_INT,
-            (REAL, REAL) => TWO_REAL,
-            (DOUBLE_PRECISION, DOUBLE_PRECISION) => TWO_DOUBLE_PRECISION,
             (INTEGER, INTEGER) => TWO_INTEGER,
             _ => DATATYPE_NULL,
-        };
-        let (value_type, index_type) = (self.get(value)?.clone(), self.get(index)?.clone());
-        if named != DATATYPE_NULL {
-            return Ok(named);
-        }
-        let (Some(v), Some(i)) = (value_type.id(), index_type.id()) else {
-            return Ok(DATATYPE_NULL);
-        };
-        let Some(kind) = predefined::pair_kind(v, i) else {
-            return Ok(DATATYPE_NULL);
-        };
-        if let Some(&id) = self.pairs.get(&(value, index)) {
-            return Ok(id);
-        }
-        let make = predefined::pair(&value_type, &index_type);
-        let id = self.insert_fixed(Datatype::fixed(make, Some(kind), None)?);
-        self.pairs.insert((value, index), id);
-        Ok(id)
+        })
     }
 }
 

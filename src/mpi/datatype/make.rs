@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 /// The constructor and its arguments, displacements and strides in the constructor's own units.
 pub(super) enum Make {
     Basic(&'static Basic),
-    /// A value and its index, as a C compiler lays them out. Named, or made by MPI_Type_get_value_index.
+    /// A value and its index, as a C compiler lays them out.
     Pair {
         offsets: [i64; 2],
         olds: [Type; 2],

@@ -116,15 +116,6 @@ impl Datatype {
         self.basic
     }
 
-    /// Value and index type of a type for MINLOC and MAXLOC; none of any other.
-    pub fn pair(&self) -> Option<(DatatypeId, DatatypeId)> {
-        match &self.make {
-            Make::Basic(basic) => predefined::twins(basic.id),
-            Make::Pair { olds, .. } => Some((olds[0].kind?, olds[1].kind?)),
-            _ => None,
-        }
-    }
-
     /// May it be used for communication?
     #[inline(always)]
     pub fn is_committed(&self) -> bool {

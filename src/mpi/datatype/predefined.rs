@@ -146,20 +146,8 @@ const PAIRS: [(DatatypeId, &str, DatatypeId); 5] = [
     (LONG_DOUBLE_INT, "MPI_LONG_DOUBLE_INT", LONG_DOUBLE),
 ];
 
-/// Value and index type of MPI_2INT and its like.
-pub(super) fn twins(id: DatatypeId) -> Option<(DatatypeId, DatatypeId)> {
-    let one = match id {
-        TWO_INT => INT,
-        TWO_REAL => REAL,
-        TWO_DOUBLE_PRECISION => DOUBLE_PRECISION,
-        TWO_INTEGER => INTEGER,
-        _ => return None,
-    };
-    Some((one, one))
-}
-
 /// Value, then index, as a C compiler lays out a struct of both.
-pub(super) fn pair(value: &Type, index: &Type) -> Make {
+fn pair(value: &Type, index: &Type) -> Make {
     let offset = (value.extent() + index.alignment() - 1) / index.alignment() * index.alignment();
     Make::Pair {
         offsets: [0, offset],
@@ -198,21 +186,4 @@ pub(super) fn all() -> Vec<(DatatypeId, &'static str, Type)> {
         ty.handle.set(*id).expect("set once");
     }
     all
-}
-
-/// The named pair type that a pair of these computes like: of the same layout, with the same order. Only these have
-/// reductions.
-pub(super) fn pair_kind(value: DatatypeId, index: DatatypeId) -> Option<DatatypeId> {
-    if !matches!(index, INT | INT32_T | INTEGER | INTEGER4) {
-        return None;
-    }
-    match value {
-        FLOAT | REAL | REAL4 => Some(FLOAT_INT),
-        DOUBLE | DOUBLE_PRECISION | REAL8 => Some(DOUBLE_INT),
-        LONG_DOUBLE => Some(LONG_DOUBLE_INT),
-        SHORT | INT16_T | INTEGER2 => Some(SHORT_INT),
-        INT | INT32_T | INTEGER | INTEGER4 => Some(TWO_INT),
-        LONG | LONG_LONG | INT64_T | INTEGER8 | AINT | COUNT | OFFSET => Some(LONG_INT),
-        _ => None,
-    }
 }

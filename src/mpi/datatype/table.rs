@@ -21,8 +21,6 @@ pub struct Types {
     table: Table<DatatypeId, Entry>,
     /// Types made by MPI_Type_create_f90_*: equal parameters give the same handle (MPI-5.0 §19.1.5).
     pub(super) parametrised: HashMap<(i32, i32, i32), DatatypeId>,
-    /// Unnamed pair types of MPI_Type_get_value_index.
-    pub(super) pairs: HashMap<(DatatypeId, DatatypeId), DatatypeId>,
 }
 
 impl Types {
@@ -35,7 +33,6 @@ impl Types {
         Types {
             table,
             parametrised: HashMap::new(),
-            pairs: HashMap::new(),
         }
     }
 

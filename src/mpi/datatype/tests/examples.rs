@@ -183,12 +183,6 @@ fn predefined_types() {
         assert_eq!((ty.id(), ty.predefined()), (Some(id), Some(id)));
         assert!(ty.is_named());
     }
-    assert_eq!(types.get(FLOAT_INT).unwrap().pair(), Some((FLOAT, INT)));
-    assert_eq!(
-        types.get(TWO_INTEGER).unwrap().pair(),
-        Some((INTEGER, INTEGER))
-    );
-    assert_eq!(types.get(INT).unwrap().pair(), None);
     assert_eq!(types.get(INT).unwrap().dense(1 << 40), Some(0));
     assert_eq!(types.get(DOUBLE_INT).unwrap().dense(1), Some(0));
     assert_eq!(types.get(DOUBLE_INT).unwrap().dense(2), None);
@@ -255,23 +249,12 @@ fn fortran_kinds() {
 
 #[test]
 fn value_index_types() {
-    let mut types = Types::new();
+    let types = Types::new();
     assert_eq!(types.value_index(DOUBLE, INT).unwrap(), DOUBLE_INT);
     assert_eq!(types.value_index(INT, INT).unwrap(), TWO_INT);
-    assert_eq!(
-        types.value_index(C_FLOAT_COMPLEX, INT).unwrap(),
-        DATATYPE_NULL
-    );
-    let pair = types.value_index(INT16_T, INT32_T).unwrap();
-    assert_eq!(types.value_index(INT16_T, INT32_T).unwrap(), pair);
-    assert!(types.free(pair).is_err());
-    let ty = types.committed(pair).unwrap().clone();
-    assert_eq!((ty.size(), ty.extent(), ty.id()), (6, 8, Some(SHORT_INT)));
-    assert_eq!(ty.pair(), Some((INT16_T, INT32_T)));
-    assert_eq!(ty.envelope().combiner, COMBINER_VALUE_INDEX);
-    let parts = ty.contents().datatypes;
-    assert_eq!(types.handle(&parts[0]), INT16_T);
-    assert_eq!(types.handle(&parts[1]), INT32_T);
+    assert_eq!(types.value_index(FLOAT, FLOAT).unwrap(), DATATYPE_NULL);
+    let error = types.value_index(DATATYPE_NULL, INT).unwrap_err();
+    assert_eq!(error.class, Class::Type);
 }
 
 /// (integers, addresses, large counts, datatypes) of a constructor's contents, and its combiner.
