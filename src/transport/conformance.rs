@@ -207,8 +207,8 @@ fn storm(over: Over, ranks: u32, count: u64) {
 #[test]
 fn storms_pass_whole_and_in_order() {
     for over in ALL {
-        storm(over, 2, 500);
-        storm(over, 5, 100);
+        storm(over, 2, 300);
+        storm(over, 5, 40);
     }
     storm(Over::Memfd, 1, 1000);
 }

@@ -7,6 +7,8 @@ mod conformance;
 pub mod links;
 mod os;
 mod own;
+#[cfg(test)]
+mod processes;
 pub mod shm;
 pub mod sim;
 pub mod tcp;

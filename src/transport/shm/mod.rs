@@ -306,11 +306,12 @@ impl Shm {
         }
         match found {
             Found::Fine => (),
-            Found::Wake => match &self.peers[from as usize] {
-                Some(p) => wake::wake(p.map.head(), &p.name, &mut self.waker),
-                // It was told, and takes short naps.
-                None => (),
-            },
+            Found::Wake => {
+                // A sender that cannot be reached was told, and takes short naps.
+                if let Some(p) = &self.peers[from as usize] {
+                    wake::wake(p.map.head(), &p.name, &mut self.waker);
+                }
+            }
             Found::Nonsense => {
                 self.inbound.remove(at);
                 // Its flag stays at "taken up", so nothing is read from it again.
@@ -472,7 +473,8 @@ fn make(config: &Config, ranks: u32, owner: Owner) -> Result<Segment, String> {
     let mut tried = Vec::new();
     if matches!(config.shm.as_str(), "" | "memfd") && config.shm_dir.is_none() {
         match Segment::anonymous(Layout::of(ranks), owner) {
-            Ok(segment) => return Ok(segment),
+            Ok(segment) if segment.reachable() => return Ok(segment),
+            Ok(_) => tried.push("memfd: /proc does not show it to others".to_string()),
             Err(error) => tried.push(format!("memfd: {error}")),
         }
     }

@@ -256,6 +256,17 @@ impl Segment {
         }
     }
 
+    /// Could another process of this user open it?
+    pub fn reachable(&self) -> bool {
+        match self.at() {
+            At::None => false,
+            At::Descriptor(fd) => {
+                std::fs::metadata(format!("/proc/{}/fd/{fd}", std::process::id())).is_ok()
+            }
+            At::File(path) => std::path::Path::new(&path).exists(),
+        }
+    }
+
     /// Everybody who may come has mapped it: the file's name can go.
     pub fn unlink(&mut self) {
         if let Some(path) = self.path.take() {

@@ -30,7 +30,7 @@ pub struct Dial {
     /// All is given up.
     deadline: Instant,
     rounds: u32,
-    /// All attempts of this round were refused.
+    /// All attempts of this round were refused, by the machine or by whoever listens there.
     refused: bool,
     /// What each address said last.
     errors: Vec<Option<String>>,
@@ -72,6 +72,10 @@ impl Tcp {
             let p = &mut self.peers[peer as usize];
             let Some(dial) = &mut p.dial else { return };
             if dial.link != NONE {
+                return;
+            }
+            if now >= dial.deadline {
+                self.give_up(peer);
                 return;
             }
             let Some(&target) = p.targets.get(dial.next) else {
@@ -123,8 +127,15 @@ impl Tcp {
     /// The address tried last did not do.
     fn refuse(&mut self, peer: u32, error: &io::Error) {
         if let Some(dial) = &mut self.peers[peer as usize].dial {
-            dial.refused &= error.kind() == io::ErrorKind::ConnectionRefused;
-            dial.errors[dial.next] = Some(explain(error));
+            dial.refused &= matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::PermissionDenied
+            );
+            let said = &mut dial.errors[dial.next];
+            // The end of patience says less than what was heard before.
+            if said.is_none() || error.kind() != io::ErrorKind::TimedOut {
+                *said = Some(explain(error));
+            }
             dial.next += 1;
             dial.link = NONE;
         }

@@ -95,7 +95,7 @@ impl Tcp {
                         let Some(link) = self.remove(at) else {
                             return false;
                         };
-                        let error = io::Error::other(why);
+                        let error = io::Error::new(io::ErrorKind::PermissionDenied, why);
                         self.failed_attempt(link.peer, at, &error);
                     } else {
                         self.turn_away(at, why);

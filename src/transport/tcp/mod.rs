@@ -8,6 +8,8 @@ mod dial;
 mod greet;
 mod link;
 pub mod net;
+#[cfg(test)]
+mod strangers;
 
 use crate::base::id::PeerId;
 use crate::transport::os::Fd;
