@@ -9,8 +9,14 @@ fn functions(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut in_macro = false;
     for line in text.lines() {
-        if let Some((_, rest)) = line.split_once("pub fn ").or_else(|| line.split_once("pub unsafe fn ")) {
-            let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        if let Some((_, rest)) = line
+            .split_once("pub fn ")
+            .or_else(|| line.split_once("pub unsafe fn "))
+        {
+            let name: String = rest
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect();
             found.insert(name);
         }
         // An invocation at the left margin: `per_object!(` ... `);`
@@ -55,7 +61,10 @@ pub fn differences(root: &Path) -> Vec<String> {
         };
         match (exists, p.ready) {
             (true, false) => lines.push(format!("{}: exists, but the table says later", p.name)),
-            (false, true) => lines.push(format!("{}: the table says ready, but it does not exist", p.name)),
+            (false, true) => lines.push(format!(
+                "{}: the table says ready, but it does not exist",
+                p.name
+            )),
             _ => {}
         }
     }

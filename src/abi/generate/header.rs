@@ -209,30 +209,53 @@ typedef int (MPIX_Grequest_wait_function)(int count, void **array_of_states, dou
 /// The types of the tool interface.
 fn tool_types(family: Family) -> String {
     let tags = match family {
-        Family::Mpich => ["MPIR_T_enum_s", "MPIR_T_cvar_handle_s", "MPIR_T_pvar_handle_s", "MPIR_T_pvar_session_s"],
+        Family::Mpich => [
+            "MPIR_T_enum_s",
+            "MPIR_T_cvar_handle_s",
+            "MPIR_T_pvar_handle_s",
+            "MPIR_T_pvar_session_s",
+        ],
         Family::OpenMpi => [
             "mca_base_var_enum_t",
             "ompi_mpit_cvar_handle_t",
             "mca_base_pvar_handle_t",
             "mca_base_pvar_session_t",
         ],
-        Family::Standard => ["MPI_T_enum_t", "MPI_T_cvar_handle_t", "MPI_T_pvar_handle_t", "MPI_T_pvar_session_t"],
+        Family::Standard => [
+            "MPI_T_enum_t",
+            "MPI_T_cvar_handle_t",
+            "MPI_T_pvar_handle_t",
+            "MPI_T_pvar_session_t",
+        ],
     };
     let events = match family {
         Family::Mpich => ["MPIR_T_event_registration_s", "MPIR_T_event_instance_s"],
         _ => ["MPI_T_event_registration_t", "MPI_T_event_instance_t"],
     };
-    let names = ["MPI_T_enum", "MPI_T_cvar_handle", "MPI_T_pvar_handle", "MPI_T_pvar_session"];
+    let names = [
+        "MPI_T_enum",
+        "MPI_T_cvar_handle",
+        "MPI_T_pvar_handle",
+        "MPI_T_pvar_session",
+    ];
     let mut text = String::from("\n");
     for (tag, name) in tags.iter().zip(names) {
         text += &format!("typedef struct {tag} *{name};\n");
     }
-    for (tag, name) in events.iter().zip(["MPI_T_event_registration", "MPI_T_event_instance"]) {
+    for (tag, name) in events
+        .iter()
+        .zip(["MPI_T_event_registration", "MPI_T_event_instance"])
+    {
         text += &format!("typedef struct {tag} *{name};\n");
     }
-    for (name, prefix) in [("MPI_T_cb_safety", "MPI_T_CB_"), ("MPI_T_source_order", "MPI_T_SOURCE_")] {
+    for (name, prefix) in [
+        ("MPI_T_cb_safety", "MPI_T_CB_"),
+        ("MPI_T_source_order", "MPI_T_SOURCE_"),
+    ] {
         let rows = constants().iter().filter(|c| c.name.starts_with(prefix));
-        let list: Vec<String> = rows.map(|c| format!("    {} = {}", c.name, enumerated(c, family))).collect();
+        let list: Vec<String> = rows
+            .map(|c| format!("    {} = {}", c.name, enumerated(c, family)))
+            .collect();
         text += &format!("typedef enum {name} {{\n{}\n}} {name};\n", list.join(",\n"));
     }
     text + "typedef void (MPI_T_event_cb_function)(MPI_T_event_instance event_instance,
@@ -299,7 +322,11 @@ fn objects(family: Family) -> String {
                 format!("extern {of} {name};\n")
             }
             (_, "fortran") if value.starts_with('&') => {
-                let of = if name.contains("F08") { "MPI_F08_status" } else { "MPI_Fint" };
+                let of = if name.contains("F08") {
+                    "MPI_F08_status"
+                } else {
+                    "MPI_Fint"
+                };
                 format!("extern {of} *{name};\n")
             }
             (_, "weights") if value.starts_with('&') => format!("extern int *const {name};\n"),
@@ -386,7 +413,8 @@ fn macros(family: Family) -> String {
     if family == Family::OpenMpi {
         text += "\n/* Functions too, but not in every library of this ABI. */\n";
         text += "#define MPI_Aint_add(base, disp) ((MPI_Aint)((char *)(base) + (disp)))\n";
-        text += "#define MPI_Aint_diff(addr1, addr2) ((MPI_Aint)((char *)(addr1) - (char *)(addr2)))\n";
+        text +=
+            "#define MPI_Aint_diff(addr1, addr2) ((MPI_Aint)((char *)(addr1) - (char *)(addr2)))\n";
     }
     text
 }

@@ -87,8 +87,16 @@ pub fn golden(family: Family) -> String {
         lines.push(format!("P{name} T"));
         lines.push(format!("{name} W"));
     }
-    lines.extend(other_functions(family).into_iter().map(|n| format!("{n} T")));
-    lines.extend(objects(family).into_iter().map(|(n, size)| format!("{n} D {size}")));
+    lines.extend(
+        other_functions(family)
+            .into_iter()
+            .map(|n| format!("{n} T")),
+    );
+    lines.extend(
+        objects(family)
+            .into_iter()
+            .map(|(n, size)| format!("{n} D {size}")),
+    );
     lines.sort();
     lines.join("\n") + "\n"
 }
