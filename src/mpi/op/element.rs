@@ -18,6 +18,10 @@ pub trait Bits: Copy {
     fn and(self, other: Self) -> Self;
     fn or(self, other: Self) -> Self;
     fn xor(self, other: Self) -> Self;
+}
+
+/// True unless zero; true is stored as one.
+pub trait Truth: Copy {
     fn truth(self) -> bool;
     fn from_truth(truth: bool) -> Self;
 }
@@ -39,6 +43,8 @@ macro_rules! integers {
             fn or(self, other: $t) -> $t { self | other }
             #[inline(always)]
             fn xor(self, other: $t) -> $t { self ^ other }
+        }
+        impl Truth for $t {
             #[inline(always)]
             fn truth(self) -> bool { self != 0 }
             #[inline(always)]
@@ -57,6 +63,12 @@ macro_rules! floats {
             fn sub(self, other: $t) -> $t { self - other }
             #[inline(always)]
             fn mul(self, other: $t) -> $t { self * other }
+        }
+        impl Truth for $t {
+            #[inline(always)]
+            fn truth(self) -> bool { self != 0.0 }
+            #[inline(always)]
+            fn from_truth(truth: bool) -> $t { if truth { 1.0 } else { 0.0 } }
         }
     )*};
 }
@@ -136,6 +148,15 @@ impl Order for Half {
     }
     fn same(self, other: Half) -> bool {
         self.to_f32() == other.to_f32()
+    }
+}
+
+impl Truth for Half {
+    fn truth(self) -> bool {
+        self.0 & 0x7fff != 0
+    }
+    fn from_truth(truth: bool) -> Half {
+        Half(if truth { 0x3c00 } else { 0 })
     }
 }
 

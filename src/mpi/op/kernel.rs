@@ -1,6 +1,6 @@
 //! The loops. One generic function per operation, instantiated per type; simple enough to become vector code.
 
-use super::element::{Bits, Complex, Field, Half, Order, Pair};
+use super::element::{Bits, Complex, Field, Half, Order, Pair, Truth};
 use super::long_double::LongDouble;
 use super::quad::Quad;
 use crate::base::constant::handle::*;
@@ -53,17 +53,15 @@ pub fn kernel(op: OpId, ty: DatatypeId) -> Option<Kernel> {
     }
 }
 
-fn integer<T: Field + Order + Bits>(op: OpId) -> Option<Kernel> {
-    real::<T>(op)
-        .or_else(|| bits::<T>(op))
-        .or_else(|| truth::<T>(op))
+fn integer<T: Field + Order + Bits + Truth>(op: OpId) -> Option<Kernel> {
+    real::<T>(op).or_else(|| bits::<T>(op))
 }
 
-fn real<T: Field + Order>(op: OpId) -> Option<Kernel> {
+fn real<T: Field + Order + Truth>(op: OpId) -> Option<Kernel> {
     match op {
         MIN => Some(min::<T>),
         MAX => Some(max::<T>),
-        _ => complex_like::<T>(op),
+        _ => complex_like::<T>(op).or_else(|| truth::<T>(op)),
     }
 }
 
@@ -88,7 +86,7 @@ fn bits<T: Bits>(op: OpId) -> Option<Kernel> {
     }
 }
 
-fn truth<T: Bits>(op: OpId) -> Option<Kernel> {
+fn truth<T: Truth>(op: OpId) -> Option<Kernel> {
     match op {
         LAND => Some(all::<T>),
         LOR => Some(any::<T>),
@@ -146,9 +144,9 @@ kernels! {
     bit_and: Bits, |a, b| a.and(b);
     bit_or: Bits, |a, b| a.or(b);
     bit_xor: Bits, |a, b| a.xor(b);
-    all: Bits, |a, b| T::from_truth(a.truth() & b.truth());
-    any: Bits, |a, b| T::from_truth(a.truth() | b.truth());
-    odd: Bits, |a, b| T::from_truth(a.truth() ^ b.truth());
+    all: Truth, |a, b| T::from_truth(a.truth() & b.truth());
+    any: Truth, |a, b| T::from_truth(a.truth() | b.truth());
+    odd: Truth, |a, b| T::from_truth(a.truth() ^ b.truth());
 }
 
 unsafe fn replace<T>(input: *const u8, inout: *mut u8, count: usize) {

@@ -8,7 +8,7 @@ pub use super::quad::Quad as LongDouble;
 
 #[cfg(target_arch = "x86_64")]
 mod x87 {
-    use crate::mpi::op::element::{Field, Order};
+    use crate::mpi::op::element::{Field, Order, Truth};
     use std::arch::asm;
 
     /// An x87 extended number as it lies in memory: ten bytes and six of padding.
@@ -86,6 +86,15 @@ mod x87 {
         }
         fn same(self, other: LongDouble) -> bool {
             self.compare(other).1
+        }
+    }
+
+    impl Truth for LongDouble {
+        fn truth(self) -> bool {
+            !self.same(LongDouble::from(0.0))
+        }
+        fn from_truth(truth: bool) -> LongDouble {
+            LongDouble::from(f64::from(u8::from(truth)))
         }
     }
 

@@ -127,8 +127,8 @@ impl Default for Ops {
 }
 
 /// May this operation reduce elements of this predefined type (MPI-5.0 §6.9.2, §6.9.4)? A user's operation takes
-/// any. Beyond the standard, as MPICH and Open MPI do, MPI_CHAR counts as a C integer, and the logical operations
-/// take every integer type.
+/// any. Beyond the standard, MPI_CHAR counts as a C integer as in MPICH and Open MPI, and the logical operations take
+/// every integer and floating-point type as in MPICH.
 ///
 /// # Errors
 /// `Op`: illegal together, or an operation that only one-sided accumulation knows.

@@ -1,7 +1,7 @@
 //! IEEE quadruple precision (Fortran's REAL(16), C's `_Float128`) in integers, rounded to nearest, ties to even:
 //! no compiler of ours has it, and a reduction needs only sum, product and order.
 
-use super::element::{Field, Order};
+use super::element::{Field, Order, Truth};
 
 /// The 128 bits: sign, 15 of exponent, 112 of fraction.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -165,5 +165,14 @@ impl Order for Quad {
 
     fn same(self, other: Quad) -> bool {
         !self.is_nan() && !other.is_nan() && !self.less(other) && !other.less(self)
+    }
+}
+
+impl Truth for Quad {
+    fn truth(self) -> bool {
+        self.0 & !SIGN != 0
+    }
+    fn from_truth(truth: bool) -> Quad {
+        Quad(if truth { 0x3fff << FRACTION } else { 0 })
     }
 }

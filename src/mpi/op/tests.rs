@@ -53,6 +53,23 @@ fn truth_is_stored_as_one() {
 }
 
 #[test]
+fn floating_point_truth() {
+    assert_eq!(
+        run(LXOR, DOUBLE, &[0.5, 2.0, -0.0], &[0.0, 3.0, 0.0]),
+        [1.0, 0.0, 0.0]
+    );
+    assert_eq!(
+        run(LAND, REAL2, &[0x3800u16, 0x8000], &[0x0001, 0x3c00]),
+        [0x3c00, 0]
+    );
+    let one = quad(1.0);
+    assert_eq!(
+        run(LOR, REAL16, &[quad(-7.5), 1u128 << 127], &[0, 0]),
+        [one, 0]
+    );
+}
+
+#[test]
 fn floats_and_complex() {
     assert_eq!(
         run(SUM, DOUBLE, &[0.5, 1e300], &[0.25, 1e300]),
@@ -104,6 +121,8 @@ fn long_double_has_64_bits_of_fraction() {
     );
     assert!(sum.sub(of(1.0)).same(tiny));
     assert!(of(3.0).mul(of(-7.0)).same(of(-21.0)));
+    let truth = run(LAND, LONG_DOUBLE, &[of(0.5), of(-0.0)], &[of(3.0), of(3.0)]);
+    assert!(truth[0].same(of(1.0)) && truth[1].same(of(0.0)));
     assert!(!of(f64::NAN).less(of(1.0)) && !of(f64::NAN).same(of(f64::NAN)));
     let r = run(
         PROD,
@@ -219,7 +238,7 @@ fn the_standards_table() {
         assert!(!legal(op, CHARACTER) && !legal(op, DatatypeId(0x400)));
     }
     assert!(legal(SUM, COMPLEX32) && !legal(MAX, COMPLEX) && !legal(BAND, COMPLEX));
-    assert!(legal(MAX, REAL16) && !legal(BOR, DOUBLE) && !legal(LOR, DOUBLE));
+    assert!(legal(MAX, REAL16) && !legal(BOR, DOUBLE) && !legal(LOR, COMPLEX));
     assert!(legal(LXOR, CXX_BOOL) && !legal(SUM, C_BOOL) && !legal(BXOR, LOGICAL));
     assert!(legal(BXOR, BYTE) && !legal(SUM, BYTE) && !legal(LAND, BYTE));
     for ty in [
