@@ -48,7 +48,9 @@ struct Peer {
     active: bool,
     /// Its ring was full at the last send.
     busy: bool,
-    /// It said goodbye, or has been reported as lost.
+    /// It said goodbye: its end is no loss.
+    goodbye: bool,
+    /// Its process ended, or it is not to be trusted: looked at no more.
     gone: bool,
 }
 
@@ -188,6 +190,7 @@ impl Shm {
             fetch: None,
             active: false,
             busy: false,
+            goodbye: false,
             gone: false,
             map,
         }));
@@ -301,7 +304,7 @@ impl Shm {
         });
         if goodbye {
             if let Some(p) = &mut self.peers[from as usize] {
-                p.gone = true;
+                p.goodbye = true;
             }
         }
         match found {
@@ -436,7 +439,7 @@ impl Shm {
             let Some(p) = &mut self.peers[rank] else {
                 continue;
             };
-            if p.gone || p.start == 0 {
+            if p.gone || p.goodbye || p.start == 0 {
                 continue;
             }
             if !matches!(os::process(p.pid), Some((start, true)) if start == p.start) {
@@ -460,7 +463,7 @@ impl Shm {
                 .any(|i| i.from == rank && i.ring.ready());
             if unread {
                 self.dying.push(rank);
-            } else if let Some(p) = &self.peers[rank as usize] {
+            } else if let Some(p) = self.peers[rank as usize].as_ref().filter(|p| !p.goodbye) {
                 self.losses
                     .push((PeerId(rank), format!("its process {} ended", p.pid)));
             }
