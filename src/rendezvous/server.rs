@@ -537,7 +537,10 @@ impl Inner {
             _ = async { let _ = (&mut writer).await; tokio::time::sleep(LINGER).await } => "it did not take what was sent".into(),
         };
         self.gone(connection, &why);
-        let _ = tokio::time::timeout(LINGER, writer).await;
+        // A handle that gave its answer above must not be asked again.
+        if !writer.is_finished() {
+            let _ = tokio::time::timeout(LINGER, writer).await;
+        }
     }
 
     fn gone(&self, connection: Connection, why: &str) {
