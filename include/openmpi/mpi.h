@@ -209,6 +209,7 @@ extern struct mayfly_object ompi_mpi_lb;
 extern struct mayfly_object ompi_mpi_ub;
 extern struct mayfly_object ompi_mpi_2cplex;
 extern struct mayfly_object ompi_mpi_2dblcplex;
+extern struct mayfly_object ompi_mpi_ldblcplex;
 extern MPI_Comm_copy_attr_function OMPI_C_MPI_COMM_DUP_FN;
 extern MPI_Comm_copy_attr_function OMPI_C_MPI_COMM_NULL_COPY_FN;
 extern MPI_Comm_delete_attr_function OMPI_C_MPI_COMM_NULL_DELETE_FN;
@@ -333,6 +334,7 @@ extern MPI_Fint *MPI_F_STATUS_IGNORE;
 #define MPI_UB ((MPI_Datatype)(void *)&ompi_mpi_ub)
 #define MPI_2COMPLEX ((MPI_Datatype)(void *)&ompi_mpi_2cplex)
 #define MPI_2DOUBLE_COMPLEX ((MPI_Datatype)(void *)&ompi_mpi_2dblcplex)
+#define MPI_LONG_DOUBLE_COMPLEX ((MPI_Datatype)(void *)&ompi_mpi_ldblcplex)
 #define MPI_KEYVAL_INVALID (-1)
 #define MPI_TAG_UB 0
 #define MPI_IO 2

@@ -119,7 +119,7 @@ EXPECTED_KINDS = {
 
 
 def read_table(path):
-    """Rows of procedures.table: name -> (chapter, flags, [(parameter, kind, word, length, large only)])."""
+    """Rows of procedures.table: name -> (chapter, flags, [(parameter, kind, word, length, mark)])."""
     rows, last = {}, None
     for line in path.read_text().splitlines():
         if line.startswith("#") or not line.strip():
@@ -129,11 +129,11 @@ def read_table(path):
             last = rows[name] = (chapter, flags, [])
             continue
         for word in line.split():
-            large = word.endswith("+large")
-            text, _, length = word.removesuffix("+large").partition("[")
+            word, _, mark = word.partition("+")
+            text, _, length = word.partition("[")
             name, _, kind = text.partition(":")
             kind, _, detail = (kind or name).partition(".")
-            last[2].append((name, kind, detail, length.rstrip("]"), large))
+            last[2].append((name, kind, detail, length.rstrip("]"), mark))
     return rows
 
 
@@ -150,7 +150,7 @@ def compare(name, row, api):
     if [p[0] for p in ours] != names:
         yield f"{name}: parameters {[p[0] for p in ours]}, the standard says {names}"
         return
-    for (parameter, kind, detail, length, large), p in zip(ours, theirs):
+    for (parameter, kind, detail, length, mark), p in zip(ours, theirs):
         key = (name, parameter)
         where = f"{name}, {parameter}"
         if kind not in KINDS:
@@ -173,8 +173,10 @@ def compare(name, row, api):
         wanted = EXPECTED.get(key, (wanted,))[0]
         if direction != wanted:
             yield f"{where}: direction {direction}, the standard says {wanted}"
-        if large != p["large_only"]:
-            yield f"{where}: only in the large-count form: {large}, the standard says {p['large_only']}"
+        if (mark == "large") != p["large_only"]:
+            yield f"{where}: only in the large-count form: {mark == 'large'}, the standard says {p['large_only']}"
+        if mark == "root" and not p["root_only"]:
+            yield f"{where}: looked at only at the root, the standard says everywhere"
         theirs_length = p["length"]
         scalar = theirs_length is None or kind in ("string", "argv", "argc") or key in EXPECTED_KINDS
         array = kind == "strings" and key not in EXPECTED_KINDS

@@ -31,6 +31,11 @@ pub fn of_session(session: impl Handle<Id = SessionId>) -> Object {
     Object::Session(session.id())
 }
 
+/// Of calls that have no file yet.
+pub fn of_no_file() -> Object {
+    Object::File(constant::handle::FILE_NULL)
+}
+
 pub fn of_none() -> Object {
     Object::None
 }
@@ -344,6 +349,19 @@ pub fn at_root(rt: &Runtime, comm: CommId, root: c_int) -> Result<usize> {
         };
         Ok(if here { comm.targets().size() } else { 0 })
     })
+}
+
+/// A handle that is looked at only at the root: elsewhere the null handle, whatever the program passed.
+#[inline]
+pub fn significant<H: Handle>(rt: &Runtime, comm: CommId, root: c_int, handle: H) -> Result<H::Id> {
+    let here = rt.with(|w| {
+        let comm = w.comms.get(comm)?;
+        Ok::<_, Error>(match comm.is_inter() {
+            true => root == constant::ROOT,
+            false => root == comm.rank as c_int,
+        })
+    })?;
+    Ok(if here { handle.id() } else { H::NULL })
 }
 
 /// As many as the Cartesian topology has dimensions.

@@ -25,6 +25,8 @@ pub struct Parameter {
     pub length: Option<&'static str>,
     /// Only in the large-count form.
     pub large_only: bool,
+    /// Looked at only at the root.
+    pub root_only: bool,
 }
 
 /// One procedure of MPI.
@@ -74,10 +76,7 @@ impl Family {
 
 impl Parameter {
     fn parse(text: &'static str) -> Parameter {
-        let (text, large_only) = match text.strip_suffix("+large") {
-            Some(text) => (text, true),
-            None => (text, false),
-        };
+        let (text, mark) = text.split_once('+').unwrap_or((text, ""));
         let (text, length) = match text.split_once('[') {
             Some((text, length)) => (text, Some(length.trim_end_matches(']'))),
             None => (text, None),
@@ -97,7 +96,8 @@ impl Parameter {
             function,
             direction,
             length,
-            large_only,
+            large_only: mark == "large",
+            root_only: mark == "root",
         }
     }
 

@@ -19,6 +19,14 @@ pub fn write(family: Family) -> String {
 
 /// The expression that names the object whose error handler gets the errors.
 fn object(p: &Procedure) -> String {
+    // What opens or deletes a file raises its errors on the null handle (MPI-5.0 §14.7).
+    let file = p
+        .parameters
+        .iter()
+        .any(|q| q.kind == "file" && q.direction != Direction::Out);
+    if p.chapter == "file" && !file {
+        return "of_no_file".into();
+    }
     let kinds = ["comm", "win", "file", "session"];
     let found = p
         .parameters

@@ -189,6 +189,10 @@ impl<'a> Shim<'a> {
             (_, _) if p.length.is_some() => {
                 panic!("{}: {name} needs a door of its own", self.procedure.name)
             }
+            (_, Direction::In) if p.root_only => {
+                let value = format!("significant(rt, comm.id(), rank_in::<A>(root), {name})?");
+                self.arguments.push(value);
+            }
             (_, Direction::In) => {
                 if !self.is_length_of_input(p) {
                     self.arguments.push(decode(kind, name, self.large));

@@ -51,24 +51,30 @@ impl<A: Abi> Requests<A> {
         self.statuses.wrapping_add(index)
     }
 
-    /// Takes note of a completion: its handle at `index`, its status at `slot`.
+    /// Takes note of a completion: its handle at `index`, its status at `slot`; slots come in order. Errors are written
+    /// to statuses, all of them, only when there is one (MPI-5.0 §3.2.5).
     fn done(&mut self, index: usize, slot: usize, completion: Completion) {
         let Completion {
             status,
             error,
             keep,
         } = completion;
-        let place = self.place(slot);
         // SAFETY: `index` is below the handles' count and `slot` below the statuses' by the callers; valid by contract.
         unsafe {
             if !keep {
                 clear(self.handles.add(index));
             }
-            status_with_error::<A>(place, &status);
-            if let Some(error) = error {
-                set_error::<A>(place, error_code::<A>(&error));
-                self.failed.get_or_insert(error);
+            status_out::<A>(self.place(slot), &status);
+            if error.is_some() && self.failed.is_none() {
+                (0..slot).for_each(|before| set_error::<A>(self.place(before), 0));
             }
+            if error.is_some() || self.failed.is_some() {
+                let code = error.as_ref().map_or(0, error_code::<A>);
+                set_error::<A>(self.place(slot), code);
+            }
+        }
+        if let Some(error) = error {
+            self.failed.get_or_insert(error);
         }
     }
 
@@ -379,4 +385,112 @@ pub unsafe fn startall<A: Abi>(count: c_int, requests: *mut A::Request) -> c_int
         };
         calls::startall(rt, &ids)
     })
+}
+
+/// MPI_Request_get_status_all.
+///
+/// # Safety
+/// As [`testall`].
+pub unsafe fn request_get_status_all<A: Abi>(
+    count: c_int,
+    requests: *const A::Request,
+    flag: *mut c_int,
+    statuses: *mut A::Status,
+) -> c_int {
+    entry::call::<A>("MPI_Request_get_status_all", of_none, |rt| {
+        need(flag, "flag")?;
+        // SAFETY: the caller's contract; `flag` is not null.
+        unsafe {
+            let all = Requests::<A>::new(count, requests.cast_mut(), statuses)?;
+            for (index, &request) in all.ids.iter().enumerate() {
+                let Some(status) = calls::request_get_status(rt, request)? else {
+                    flag.write(0);
+                    return Ok(());
+                };
+                status_out::<A>(all.place(index), &status);
+            }
+            flag.write(1);
+        }
+        Ok(())
+    })
+}
+
+/// MPI_Request_get_status_any.
+///
+/// # Safety
+/// As [`testany`].
+pub unsafe fn request_get_status_any<A: Abi>(
+    count: c_int,
+    requests: *const A::Request,
+    index: *mut c_int,
+    flag: *mut c_int,
+    status: *mut A::Status,
+) -> c_int {
+    entry::call::<A>("MPI_Request_get_status_any", of_none, |rt| {
+        need(index, "index")?;
+        need(flag, "flag")?;
+        // SAFETY: the caller's contract; neither is null.
+        unsafe {
+            let all = Requests::<A>::new(count, requests.cast_mut(), status)?;
+            index.write(UNDEFINED);
+            let mut active = false;
+            for (i, &request) in all.ids.iter().enumerate() {
+                if !is_active(rt, request)? {
+                    continue;
+                }
+                active = true;
+                if let Some(found) = calls::request_get_status(rt, request)? {
+                    index.write(i as c_int);
+                    flag.write(1);
+                    status_out::<A>(status, &found);
+                    return Ok(());
+                }
+            }
+            flag.write((!active).into());
+            if !active {
+                status_out::<A>(status, &Status::EMPTY);
+            }
+        }
+        Ok(())
+    })
+}
+
+/// MPI_Request_get_status_some.
+///
+/// # Safety
+/// As [`testsome`].
+pub unsafe fn request_get_status_some<A: Abi>(
+    incount: c_int,
+    requests: *const A::Request,
+    outcount: *mut c_int,
+    indices: *mut c_int,
+    statuses: *mut A::Status,
+) -> c_int {
+    entry::call::<A>("MPI_Request_get_status_some", of_none, |rt| {
+        need(outcount, "outcount")?;
+        // SAFETY: the caller's contract; `outcount` is not null.
+        unsafe {
+            let all = Requests::<A>::new(incount, requests.cast_mut(), statuses)?;
+            need_array(indices, all.ids.len(), "array_of_indices")?;
+            let (mut active, mut found) = (false, 0);
+            for (i, &request) in all.ids.iter().enumerate() {
+                if !is_active(rt, request)? {
+                    continue;
+                }
+                active = true;
+                if let Some(status) = calls::request_get_status(rt, request)? {
+                    indices.add(found).write(i as c_int);
+                    status_out::<A>(all.place(found), &status);
+                    found += 1;
+                }
+            }
+            outcount.write(if active { found as c_int } else { UNDEFINED });
+        }
+        Ok(())
+    })
+}
+
+/// Neither null nor inactive.
+fn is_active(rt: &Runtime, request: RequestId) -> Result<bool> {
+    Ok(rt.with(|w| w.request_state(request))?.1)
 }
