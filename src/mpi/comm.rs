@@ -14,6 +14,9 @@ use std::sync::Arc;
 pub const COLLECTIVE: u64 = 1;
 /// Added to a context id: the channel on which communicators are made.
 pub const CONSTRUCTION: u64 = 2;
+/// Added to the context id of an inter-communicator's local group: the channel of its collectives' local phases. The
+/// hidden communicator of that group counts its own collectives on [`COLLECTIVE`].
+pub const LOCAL_PHASE: u64 = 3;
 
 /// One communicator of this process.
 pub struct Comm {

@@ -6,7 +6,7 @@ use crate::engine::{End, Engine, Outcome, Pattern, Started, Ticket};
 use crate::fail;
 use crate::mpi::collective::running::{Port, Rank, Running, State};
 use crate::mpi::collective::schedule::{Data, Schedule};
-use crate::mpi::comm::COLLECTIVE;
+use crate::mpi::comm::{Comms, COLLECTIVE, LOCAL_PHASE};
 use crate::mpi::group::Group;
 use crate::mpi::request::Request;
 use crate::mpi::World;
@@ -39,9 +39,45 @@ pub enum Then {
     /// A nonblocking constructor: the new communicator gets the context id that has arrived.
     Context {
         comm: CommId,
-        word: Box<[u8; 8]>,
+        words: Box<Words>,
+    },
+    /// The same between groups: the smaller of both sides' ids, and an id for the hidden local communicator.
+    Contexts {
+        comm: CommId,
+        hidden: CommId,
+        words: Box<Words>,
     },
 }
+
+impl Then {
+    fn apply(&self, comms: &mut Comms) {
+        let mut give = |comm: CommId, context: u64, local: u64| {
+            if let Some(new) = comms.table.get_mut(comm) {
+                new.context = context;
+                new.local_context = local;
+            }
+        };
+        match self {
+            Then::Nothing => {}
+            Then::Context { comm, words } => {
+                let context = u64::from_le_bytes(words[0]);
+                give(*comm, context, context);
+            }
+            Then::Contexts {
+                comm,
+                hidden,
+                words,
+            } => {
+                let [ours, local, theirs, _] = words.map(u64::from_le_bytes);
+                give(*comm, ours.min(theirs), local);
+                give(*hidden, local, local);
+            }
+        }
+    }
+}
+
+/// Context ids as they travel: ours and our hidden communicator's, theirs and their hidden one's.
+pub type Words = [[u8; 8]; 4];
 
 /// Where a collective's messages go.
 pub struct Lane {
@@ -88,11 +124,15 @@ impl Channel<'_> {
                 self.lane.context + COLLECTIVE,
                 rank,
             ),
-            (Rank::Local(rank) | Rank::Remote(rank), _) => (
-                self.lane.group.members[rank as usize],
-                self.lane.local_context + COLLECTIVE,
-                rank,
-            ),
+            (Rank::Local(rank) | Rank::Remote(rank), remote) => {
+                let channel = if remote.is_some() {
+                    LOCAL_PHASE
+                } else {
+                    COLLECTIVE
+                };
+                let context = self.lane.local_context + channel;
+                (self.lane.group.members[rank as usize], context, rank)
+            }
         }
     }
 }
@@ -253,11 +293,8 @@ impl World {
                 Ok(State::Done) => Ok(()),
                 Err(error) => Err(error),
             };
-            if let (Ok(()), Then::Context { comm, word }) = (&ended, &collective.then) {
-                if let Some(new) = self.comms.table.get_mut(*comm) {
-                    new.context = u64::from_le_bytes(**word);
-                    new.local_context = new.context;
-                }
+            if ended.is_ok() {
+                collective.then.apply(&mut self.comms);
             }
             collective.over = Some(ended);
             moved = true;

@@ -9,15 +9,12 @@ use crate::base::id::{CommId, PeerId, RequestId};
 use crate::engine::{Data, Pattern, Started};
 use crate::fail;
 use crate::mpi::attribute::Attributes;
-use crate::mpi::collective::moving::{self, Shape};
-use crate::mpi::collective::schedule::{Data as Piece, Schedule};
+use crate::mpi::collective::schedule::{Data as Piece, Rank, Schedule};
 use crate::mpi::comm::{Comm, CONSTRUCTION};
 use crate::mpi::group::Group;
 use crate::mpi::info::Info;
-use crate::mpi::progress::Then;
-use crate::mpi::request::Request;
+use crate::mpi::progress::{Then, Words};
 use crate::mpi::topology::Topology;
-use crate::mpi::Status;
 use crate::runtime::{calls, Runtime};
 use std::sync::Arc;
 
@@ -566,8 +563,25 @@ pub fn merge(rt: &Runtime, comm: CommId, high: bool) -> Result<CommId> {
     install(rt, comm, Parts::intra(context, Group::new(members, me)))
 }
 
-/// MPI_Comm_idup: the new communicator, whose context id arrives before the request completes. Between groups the
-/// copy is complete when the call returns: its four messages are exchanged at once.
+/// A binomial tree from rank 0 of the local group.
+fn down(schedule: &mut Schedule, rank: u32, size: u32, data: &Piece) {
+    let mut mask = 1;
+    while mask < size && rank & mask == 0 {
+        mask *= 2;
+    }
+    if rank > 0 {
+        schedule.recv(data.clone(), Rank::Local(rank - mask));
+        schedule.fence();
+    }
+    while mask > 1 {
+        mask /= 2;
+        if rank + mask < size {
+            schedule.send(data.clone(), Rank::Local(rank + mask));
+        }
+    }
+}
+
+/// MPI_Comm_idup: the new communicator, whose context id arrives before the request completes.
 pub fn idup(
     rt: &Runtime,
     comm: CommId,
@@ -575,36 +589,66 @@ pub fn idup(
     topology: Option<Topology>,
 ) -> Result<(CommId, RequestId)> {
     let seen = view(rt, comm)?;
-    if seen.remote.is_some() {
-        let new = dup(rt, comm, attributes, topology)?;
-        let over = Request::Over {
-            status: Status::EMPTY,
-            error: None,
-        };
-        return Ok((new, rt.with(|w| w.requests.table.insert(over))));
-    }
-    let mut word = Box::new(new_context(rt).to_le_bytes());
+    let mut words: Box<Words> = Box::new([
+        new_context(rt).to_le_bytes(),
+        new_context(rt).to_le_bytes(),
+        [0; 8],
+        [0; 8],
+    ]);
     let parts = Parts {
         attributes,
         topology,
         ..Parts::intra(0, seen.group.clone())
     };
-    let new = install(rt, comm, parts)?;
-    let request = rt.with(|w| {
-        let byte = w.types.get(handle::BYTE)?.clone();
-        let shape = Shape {
-            rank: seen.rank,
-            size: seen.group.size() as u32,
-            remote: None,
-        };
-        let mut schedule = Schedule::new();
-        moving::bcast(
-            &mut schedule,
-            shape,
-            0,
-            &Piece::new(word.as_mut_ptr(), 8, &byte),
-        );
-        w.start_schedule(comm, schedule, Then::Context { comm: new, word })
-    })?;
+    let byte = rt.with(|w| w.types.get(handle::BYTE).cloned())?;
+    let mut schedule = Schedule::new();
+    let size = seen.group.size() as u32;
+    let address: *mut u8 = words.as_mut_ptr().cast();
+    let (new, then) = match &seen.remote {
+        None => {
+            down(
+                &mut schedule,
+                seen.rank,
+                size,
+                &Piece::new(address, 8, &byte),
+            );
+            let new = install(rt, comm, parts)?;
+            (new, Then::Context { comm: new, words })
+        }
+        Some(remote) => {
+            if seen.rank == 0 {
+                schedule.send(Piece::new(address, 16, &byte), Rank::Remote(0));
+                schedule.recv(
+                    Piece::new(address.wrapping_add(16), 16, &byte),
+                    Rank::Remote(0),
+                );
+                schedule.fence();
+            }
+            down(
+                &mut schedule,
+                seen.rank,
+                size,
+                &Piece::new(address, 32, &byte),
+            );
+            let hidden = install(rt, comm, Parts::intra(0, seen.group.clone()))?;
+            let new = install(
+                rt,
+                comm,
+                Parts {
+                    remote: Some((remote.clone(), hidden)),
+                    ..parts
+                },
+            )?;
+            (
+                new,
+                Then::Contexts {
+                    comm: new,
+                    hidden,
+                    words,
+                },
+            )
+        }
+    };
+    let request = rt.with(|w| w.start_schedule(comm, schedule, then))?;
     Ok((new, request))
 }

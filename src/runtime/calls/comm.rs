@@ -9,6 +9,7 @@ use crate::base::id::{CommId, GroupId, InfoId, RequestId};
 use crate::fail;
 use crate::mpi::attribute::{Attributes, Owner};
 use crate::mpi::group::Group;
+use crate::mpi::info::Info;
 use crate::mpi::topology::Topology;
 use crate::runtime::{calls, construct, Runtime};
 use std::hash::{BuildHasher, BuildHasherDefault};
@@ -86,7 +87,7 @@ pub fn comm_dup(rt: &Runtime, comm: CommId) -> Result<CommId> {
 
 /// The same with hints.
 pub fn comm_dup_with_info(rt: &Runtime, comm: CommId, info: InfoId) -> Result<CommId> {
-    let hints = rt.with(|w| w.infos.hints(info))?;
+    let hints = known(rt.with(|w| w.infos.hints(info))?);
     let new = comm_dup(rt, comm)?;
     rt.with(|w| w.comms.get_mut(new).map(|c| c.info = hints))?;
     Ok(new)
@@ -104,7 +105,7 @@ pub fn comm_idup_with_info(
     comm: CommId,
     info: InfoId,
 ) -> Result<(CommId, RequestId)> {
-    let hints = rt.with(|w| w.infos.hints(info))?;
+    let hints = known(rt.with(|w| w.infos.hints(info))?);
     let (new, request) = comm_idup(rt, comm)?;
     rt.with(|w| w.comms.get_mut(new).map(|c| c.info = hints))?;
     Ok((new, request))
@@ -226,10 +227,22 @@ pub fn comm_set_name(rt: &Runtime, comm: CommId, name: &str) -> Result<()> {
     rt.with(|w| w.comms.get_mut(comm).map(|c| c.name = name.to_string()))
 }
 
+/// The hints that mean something here (MPI-5.0 §7.4.4); others are ignored.
+fn known(mut info: Info) -> Info {
+    const KEYS: [&str; 4] = [
+        "mpi_assert_no_any_tag",
+        "mpi_assert_no_any_source",
+        "mpi_assert_exact_length",
+        "mpi_assert_allow_overtaking",
+    ];
+    info.pairs.retain(|(key, _)| KEYS.contains(&key.as_str()));
+    info
+}
+
 /// Sets hints; what is not given stays.
 pub fn comm_set_info(rt: &Runtime, comm: CommId, info: InfoId) -> Result<()> {
     rt.with(|w| {
-        let hints = w.infos.hints(info)?;
+        let hints = known(w.infos.hints(info)?);
         let comm = w.comms.get_mut(comm)?;
         for (key, value) in hints.pairs {
             match comm.info.pairs.iter_mut().find(|(k, _)| *k == key) {
