@@ -3,9 +3,10 @@
 
 use crate::base::constant::BUFFER_AUTOMATIC;
 use crate::base::error::Result;
-use crate::engine::{Data, End, Outcome, Started, Ticket};
+use crate::base::id::PeerId;
+use crate::engine::{Data, Started, Ticket};
 use crate::fail;
-use crate::mpi::pt2pt::{Begun, Mode, SendArgs};
+use crate::mpi::pt2pt::{data, Begun, Mode, SendArgs};
 use crate::mpi::World;
 
 /// What a buffered message takes besides its bytes; below every ABI's MPI_BSEND_OVERHEAD.
@@ -13,6 +14,8 @@ const OVERHEAD: usize = 64;
 
 /// A buffered message under way.
 pub struct Parcel {
+    /// Tells it from all others of this process.
+    pub serial: u64,
     pub ticket: Ticket,
     /// The packed message; the engine reads it until the ticket completes.
     pub memory: Box<[u8]>,
@@ -23,6 +26,8 @@ pub struct Parcel {
 pub struct Buffered {
     attached: Option<(usize, usize)>,
     pub parcels: Vec<Parcel>,
+    /// Parcels so far.
+    serial: u64,
 }
 
 impl Buffered {
@@ -88,32 +93,57 @@ impl World {
         self.buffered.parcels.is_empty()
     }
 
-    /// Starts a send of any mode. A buffered one is over at once; its ticket is the last parcel's.
+    /// Starts a send of any mode. A buffered one leaves a parcel, and its ticket.
     pub fn send_any(&mut self, args: &SendArgs) -> Result<Begun> {
         if args.mode != Mode::Buffered {
             return self.send_start(args, true);
         }
-        self.sweep_buffered();
-        let data = crate::mpi::pt2pt::data(&self.types, args.buffer, args.count, args.datatype)?;
-        let mut memory = vec![0u8; data.bytes].into_boxed_slice();
-        let Some((peer, context, rank)) = self.checked_target(args)? else {
+        let target = self.checked_target(args)?;
+        let data = data(&self.types, args.buffer, args.count, args.datatype)?;
+        self.send_data(args.mode, data, target, args.tag)
+    }
+
+    /// Starts a send whose arguments are resolved.
+    pub fn send_data(
+        &mut self,
+        mode: Mode,
+        data: Data,
+        target: Option<(PeerId, u64, u32)>,
+        tag: i32,
+    ) -> Result<Begun> {
+        let Some((peer, context, rank)) = target else {
             return Ok(Begun::Nothing);
         };
-        self.buffered.reserve(memory.len())?;
+        if mode != Mode::Buffered {
+            let synchronous = mode == Mode::Synchronous;
+            return Ok(Begun::Engine(self.engine()?.send(
+                data,
+                peer,
+                context,
+                rank,
+                tag,
+                synchronous,
+                true,
+            )));
+        }
+        self.sweep_buffered();
+        self.buffered.reserve(data.bytes)?;
+        let mut memory = vec![0u8; data.bytes].into_boxed_slice();
         data.read(0, &mut memory);
         let packed = Data::dense(memory.as_mut_ptr(), memory.len());
         let started = self
             .engine()?
-            .send(packed, peer, context, rank, args.tag, false, true);
+            .send(packed, peer, context, rank, tag, false, true);
         if let Started::Pending(ticket) = started {
-            self.buffered.parcels.push(Parcel { ticket, memory });
+            self.buffered.serial += 1;
+            let serial = self.buffered.serial;
+            self.buffered.parcels.push(Parcel {
+                serial,
+                ticket,
+                memory,
+            });
+            return Ok(Begun::Parcel(serial));
         }
-        let bytes = data.bytes as u64;
-        Ok(Begun::Engine(Started::Done(Outcome {
-            source: rank,
-            tag: args.tag,
-            bytes,
-            end: End::Fine,
-        })))
+        Ok(Begun::Engine(started))
     }
 }

@@ -47,6 +47,8 @@ pub enum Begun {
     /// To or from MPI_PROC_NULL.
     Nothing,
     Engine(Started),
+    /// A buffered send: over for the program, under way as the parcel of this serial number.
+    Parcel(u64),
 }
 
 impl Layout for Datatype {

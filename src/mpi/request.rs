@@ -2,11 +2,12 @@
 
 use crate::base::constant::handle;
 use crate::base::error::{Error, Object, Result};
-use crate::base::id::{CommId, RequestId, Table, FIRST_USER};
-use crate::engine::{Started, Ticket};
+use crate::base::id::{CommId, PeerId, RequestId, Table, FIRST_USER};
+use crate::engine::{Data, Pattern, Started, Ticket};
 use crate::fail;
+use crate::mpi::buffered::Parcel;
 use crate::mpi::progress::Collective;
-use crate::mpi::pt2pt::{received, sent, Begun, ReceiveArgs, SendArgs};
+use crate::mpi::pt2pt::{received, sent, Begun, Mode};
 use crate::mpi::{Status, World};
 use std::sync::Arc;
 
@@ -28,62 +29,93 @@ impl Completion {
     };
 }
 
-/// What a persistent request starts.
-#[derive(Clone, Debug)]
+/// What a persistent request starts: everything resolved, so that datatype and communicator may be freed meanwhile.
+#[derive(Clone)]
 pub enum Template {
-    Send(SendArgs),
-    Receive(ReceiveArgs),
+    Send {
+        mode: Mode,
+        data: Data,
+        /// Process, context id and our rank; none: MPI_PROC_NULL.
+        target: Option<(PeerId, u64, u32)>,
+        tag: i32,
+    },
+    Receive {
+        data: Data,
+        /// None: MPI_PROC_NULL.
+        pattern: Option<(u64, Pattern, Option<PeerId>)>,
+    },
+}
+
+/// Where one send or receive stands.
+pub enum Active {
+    Ticket(Ticket),
+    Over(Status, Option<Error>),
+    /// A buffered send: over for the program; the parcel's serial number, to cancel it.
+    Parcel(u64),
+    /// A buffered send that was asked to be cancelled, with its message's memory.
+    Recalled(Ticket, Box<[u8]>),
+}
+
+/// One send or receive of a communicator.
+pub struct Half {
+    pub active: Active,
+    pub comm: CommId,
+    pub send: bool,
+}
+
+impl Half {
+    /// What a started operation leaves to be completed.
+    pub fn new(begun: Begun, comm: CommId, send: bool) -> Half {
+        let active = match begun {
+            Begun::Nothing => Active::Over(
+                if send {
+                    Status::EMPTY
+                } else {
+                    Status::PROC_NULL
+                },
+                None,
+            ),
+            Begun::Engine(Started::Pending(ticket)) => Active::Ticket(ticket),
+            Begun::Engine(Started::Done(outcome)) => {
+                let (status, error) = if send {
+                    sent(&outcome, comm)
+                } else {
+                    received(&outcome, comm)
+                };
+                Active::Over(status, error)
+            }
+            Begun::Parcel(serial) => Active::Parcel(serial),
+        };
+        Half { active, comm, send }
+    }
+}
+
+/// A persistent send or receive.
+pub struct Persistent {
+    pub template: Template,
+    pub comm: CommId,
+    pub active: Option<Half>,
 }
 
 /// The parts of a generalized request (MPI-5.0 §13.2); `Err` carries the user's error code.
 pub struct Generalized {
     pub query: Arc<dyn Fn(&mut Status) -> std::result::Result<(), i32> + Send + Sync>,
     pub free: Arc<dyn Fn() -> std::result::Result<(), i32> + Send + Sync>,
-    pub cancel: Arc<dyn Fn(bool) -> std::result::Result<(), i32> + Send + Sync>,
+    pub cancel: CancelFunction,
     pub complete: bool,
 }
 
+/// A generalized request's cancel function; its argument says whether the request is complete.
+pub type CancelFunction = Arc<dyn Fn(bool) -> std::result::Result<(), i32> + Send + Sync>;
+
 /// One request.
 pub enum Request {
-    Operation {
-        ticket: Ticket,
-        comm: CommId,
-        send: bool,
-    },
-    /// MPI_Isendrecv: both halves, and the packed message of the replacing form; the status is the receive's.
+    Plain(Half),
+    /// MPI_Isendrecv: send and receive, and the packed message of the replacing form; the status is the receive's.
     Pair(Box<[Half; 2]>, Vec<u8>),
-    /// A buffered send that was asked to be cancelled: its message's memory, until that is decided.
-    Recalled {
-        ticket: Ticket,
-        comm: CommId,
-        memory: Box<[u8]>,
-    },
-    /// A buffered send: over for the program; the parcel's ticket, to cancel it.
-    Buffered {
-        ticket: Ticket,
-        comm: CommId,
-    },
-    /// Over when it was made.
-    Over {
-        status: Status,
-        error: Option<Error>,
-    },
-    Persistent {
-        template: Template,
-        active: Option<Active>,
-    },
+    Persistent(Box<Persistent>),
     Collective(Box<Collective>),
     Generalized(Box<Generalized>),
-}
-
-/// One half of a combined send and receive, with its communicator.
-pub type Half = (Active, CommId);
-
-/// The running operation of a persistent request.
-#[derive(Clone, Debug)]
-pub enum Active {
-    Ticket(Ticket),
-    Over(Status, Option<Error>),
 }
 
 /// All requests.
@@ -134,29 +166,6 @@ fn missing<T>(id: RequestId) -> Result<T> {
     )
 }
 
-/// What a started operation leaves to be completed.
-pub fn active(begun: Begun, comm: CommId, send: bool) -> Active {
-    match begun {
-        Begun::Nothing => Active::Over(
-            if send {
-                Status::EMPTY
-            } else {
-                Status::PROC_NULL
-            },
-            None,
-        ),
-        Begun::Engine(Started::Pending(ticket)) => Active::Ticket(ticket),
-        Begun::Engine(Started::Done(outcome)) => {
-            let (status, error) = if send {
-                sent(&outcome, comm)
-            } else {
-                received(&outcome, comm)
-            };
-            Active::Over(status, error)
-        }
-    }
-}
-
 /// What is found when a completed request is taken.
 pub enum Taken {
     Completion(Completion),
@@ -164,31 +173,93 @@ pub enum Taken {
     Query(Box<Generalized>),
 }
 
+/// Halves: what plain, paired and persistent requests have in common.
 impl World {
-    /// A request for a buffered send just started.
-    pub fn request_for_buffered(
-        &mut self,
-        begun: Begun,
-        comm: CommId,
-        parcels_before: usize,
-    ) -> RequestId {
-        let request = match self.buffered.parcels.last() {
-            Some(parcel) if self.buffered.parcels.len() > parcels_before => Request::Buffered {
-                ticket: parcel.ticket,
-                comm,
-            },
-            _ => return self.request_for(begun, comm, true),
-        };
-        self.requests.table.insert(request)
+    fn half_over(&self, half: &Half) -> bool {
+        match &half.active {
+            Active::Over(..) | Active::Parcel(_) => true,
+            Active::Ticket(ticket) | Active::Recalled(ticket, _) => self
+                .engine
+                .as_ref()
+                .is_some_and(|e| e.peek(*ticket).is_some()),
+        }
     }
 
+    fn half_status(&self, half: &Half) -> Status {
+        match &half.active {
+            Active::Over(status, _) => *status,
+            Active::Parcel(_) => Status::EMPTY,
+            Active::Ticket(ticket) | Active::Recalled(ticket, _) => {
+                let outcome = self.engine.as_ref().and_then(|e| e.peek(*ticket));
+                let read = if half.send { sent } else { received };
+                outcome.map_or(Status::EMPTY, |o| read(&o, half.comm).0)
+            }
+        }
+    }
+
+    /// Status and error of a complete half.
+    fn take_half(&mut self, half: Half) -> (Status, Option<Error>) {
+        match half.active {
+            Active::Over(status, error) => (status, error),
+            Active::Parcel(_) => (Status::EMPTY, None),
+            Active::Ticket(ticket) | Active::Recalled(ticket, _) => {
+                let outcome = self.engine.as_mut().and_then(|e| e.test(ticket));
+                let read = if half.send { sent } else { received };
+                outcome.map_or((Status::EMPTY, None), |o| read(&o, half.comm))
+            }
+        }
+    }
+
+    /// The operation goes on without anybody to ask for it.
+    fn abandon_half(&mut self, half: Half) {
+        match half.active {
+            Active::Over(..) | Active::Parcel(_) => {}
+            Active::Ticket(ticket) => {
+                if let Some(engine) = &mut self.engine {
+                    engine.abandon(ticket);
+                }
+            }
+            Active::Recalled(ticket, memory) => self.buffered.parcels.push(Parcel {
+                serial: 0,
+                ticket,
+                memory,
+            }),
+        }
+    }
+
+    /// Marks for cancellation. A buffered send's memory moves from the parcels to the half until that is decided.
+    fn cancel_half(&mut self, half: Half) -> Half {
+        let Half {
+            mut active,
+            comm,
+            send,
+        } = half;
+        if let Active::Parcel(serial) = active {
+            if let Some(at) = self
+                .buffered
+                .parcels
+                .iter()
+                .position(|p| p.serial == serial)
+            {
+                let parcel = self.buffered.parcels.swap_remove(at);
+                active = Active::Recalled(parcel.ticket, parcel.memory);
+            }
+        }
+        if let (Active::Ticket(ticket) | Active::Recalled(ticket, _), Some(engine)) =
+            (&active, &mut self.engine)
+        {
+            engine.cancel(*ticket);
+        }
+        Half { active, comm, send }
+    }
+}
+
+impl World {
     /// A request for a started send or receive.
     pub fn request_for(&mut self, begun: Begun, comm: CommId, send: bool) -> RequestId {
-        let request = match active(begun, comm, send) {
-            Active::Ticket(ticket) => Request::Operation { ticket, comm, send },
-            Active::Over(status, error) => Request::Over { status, error },
-        };
-        self.requests.table.insert(request)
+        self.requests
+            .table
+            .insert(Request::Plain(Half::new(begun, comm, send)))
     }
 
     /// Is it complete (or null, or inactive)? The second answer: is it active at all?
@@ -197,51 +268,15 @@ impl World {
             return Ok((true, false));
         }
         Ok(match self.requests.get(id)? {
-            Request::Operation { ticket, .. } | Request::Recalled { ticket, .. } => {
-                (self.is_over(*ticket), true)
-            }
-            Request::Pair(halves, _) => (
-                halves.iter().all(|(active, _)| self.half_over(active)),
-                true,
-            ),
-            Request::Buffered { .. } | Request::Over { .. } => (true, true),
-            Request::Persistent { active: None, .. } => (true, false),
-            Request::Persistent {
-                active: Some(Active::Over(..)),
-                ..
-            } => (true, true),
-            Request::Persistent {
-                active: Some(Active::Ticket(ticket)),
-                ..
-            } => (self.is_over(*ticket), true),
+            Request::Plain(half) => (self.half_over(half), true),
+            Request::Pair(halves, _) => (halves.iter().all(|half| self.half_over(half)), true),
+            Request::Persistent(persistent) => match &persistent.active {
+                None => (true, false),
+                Some(half) => (self.half_over(half), true),
+            },
             Request::Collective(collective) => (collective.is_over(), true),
             Request::Generalized(generalized) => (generalized.complete, true),
         })
-    }
-
-    fn half_over(&self, active: &Active) -> bool {
-        match active {
-            Active::Ticket(ticket) => self.is_over(*ticket),
-            Active::Over(..) => true,
-        }
-    }
-
-    /// Status and error of a complete half; takes its ticket.
-    fn take_half(&mut self, (active, comm): Half, send: bool) -> (Status, Option<Error>) {
-        match active {
-            Active::Over(status, error) => (status, error),
-            Active::Ticket(ticket) => match self.engine.as_mut().and_then(|e| e.test(ticket)) {
-                Some(outcome) if send => sent(&outcome, comm),
-                Some(outcome) => received(&outcome, comm),
-                None => (Status::EMPTY, None),
-            },
-        }
-    }
-
-    fn is_over(&self, ticket: Ticket) -> bool {
-        self.engine
-            .as_ref()
-            .is_some_and(|e| e.peek(ticket).is_some())
     }
 
     /// The status of a complete request, which stays as it is (MPI_Request_get_status). `None`: ask the user's code.
@@ -249,37 +284,13 @@ impl World {
         if id == handle::REQUEST_NULL {
             return Ok(Some(Status::EMPTY));
         }
-        let peek = |ticket: &Ticket, comm: CommId, send: bool| {
-            let outcome = self.engine.as_ref().and_then(|e| e.peek(*ticket));
-            outcome.map_or(Status::EMPTY, |o| {
-                if send {
-                    sent(&o, comm).0
-                } else {
-                    received(&o, comm).0
-                }
-            })
-        };
         Ok(Some(match self.requests.get(id)? {
-            Request::Operation { ticket, comm, send } => peek(ticket, *comm, *send),
-            Request::Recalled { ticket, comm, .. } => peek(ticket, *comm, true),
-            Request::Pair(halves, _) => match &halves[1] {
-                (Active::Over(status, _), _) => *status,
-                (Active::Ticket(ticket), comm) => peek(ticket, *comm, false),
-            },
-            Request::Buffered { .. } => Status::EMPTY,
-            Request::Over { status, .. } => *status,
-            Request::Persistent { active: None, .. } => Status::EMPTY,
-            Request::Persistent {
-                active: Some(Active::Over(status, _)),
-                ..
-            } => *status,
-            Request::Persistent {
-                template,
-                active: Some(Active::Ticket(ticket)),
-            } => match template {
-                Template::Send(args) => peek(ticket, args.comm, true),
-                Template::Receive(args) => peek(ticket, args.comm, false),
-            },
+            Request::Plain(half) => self.half_status(half),
+            Request::Pair(halves, _) => self.half_status(&halves[1]),
+            Request::Persistent(persistent) => persistent
+                .active
+                .as_ref()
+                .map_or(Status::EMPTY, |half| self.half_status(half)),
             Request::Collective(_) => Status::EMPTY,
             Request::Generalized(_) => return Ok(None),
         }))
@@ -290,215 +301,118 @@ impl World {
         if id == handle::REQUEST_NULL {
             return Ok(Taken::Completion(Completion::EMPTY));
         }
-        if let Request::Persistent { template, active } = self.requests.get_mut(id)? {
-            let mut completion = Completion {
+        if let Request::Persistent(persistent) = self.requests.get_mut(id)? {
+            let active = persistent.active.take();
+            let (status, error) = active.map_or((Status::EMPTY, None), |half| self.take_half(half));
+            return Ok(Taken::Completion(Completion {
+                status,
+                error,
                 keep: true,
-                ..Completion::EMPTY
-            };
-            match active.take() {
-                None => {}
-                Some(Active::Over(status, error)) => {
-                    completion.status = status;
-                    completion.error = error;
-                }
-                Some(Active::Ticket(ticket)) => {
-                    let (comm, send) = match template {
-                        Template::Send(args) => (args.comm, true),
-                        Template::Receive(args) => (args.comm, false),
-                    };
-                    if let Some(outcome) = self.engine.as_mut().and_then(|e| e.test(ticket)) {
-                        let (status, error) = if send {
-                            sent(&outcome, comm)
-                        } else {
-                            received(&outcome, comm)
-                        };
-                        completion.status = status;
-                        completion.error = error;
-                    }
-                }
-            }
-            return Ok(Taken::Completion(completion));
+            }));
         }
         let Some(request) = self.requests.table.remove(id) else {
             return missing(id);
         };
-        Ok(Taken::Completion(match request {
-            Request::Operation { ticket, comm, send } => {
-                let Some(outcome) = self.engine.as_mut().and_then(|e| e.test(ticket)) else {
-                    fail!(
-                        Intern,
-                        "request {:#x} was taken before it was complete",
-                        id.0
-                    )
-                };
-                let (status, error) = if send {
-                    sent(&outcome, comm)
-                } else {
-                    received(&outcome, comm)
-                };
-                Completion {
-                    status,
-                    error,
-                    keep: false,
-                }
-            }
-            Request::Recalled { ticket, comm, .. } => {
-                let outcome = self.engine.as_mut().and_then(|e| e.test(ticket));
-                let (status, error) = outcome.map_or((Status::EMPTY, None), |o| sent(&o, comm));
-                Completion {
-                    status,
-                    error,
-                    keep: false,
-                }
-            }
+        let (status, error) = match request {
+            Request::Plain(half) => self.take_half(half),
             Request::Pair(halves, _) => {
                 let [send, receive] = *halves;
-                let (_, send_error) = self.take_half(send, true);
-                let (status, error) = self.take_half(receive, false);
-                Completion {
-                    status,
-                    error: error.or(send_error),
-                    keep: false,
-                }
+                let (_, send_error) = self.take_half(send);
+                let (status, error) = self.take_half(receive);
+                (status, error.or(send_error))
             }
-            Request::Buffered { .. } => Completion::EMPTY,
-            Request::Over { status, error } => Completion {
-                status,
-                error,
-                keep: false,
-            },
             Request::Collective(collective) => {
                 let comm = collective.comm();
                 let error = self
                     .end_collective(*collective)
                     .err()
                     .map(|e| e.on(Object::Comm(comm)));
-                let mut status = Status::EMPTY;
-                if let Some(error) = &error {
-                    status.error = error.class;
-                }
-                Completion {
-                    status,
+                let class = error.as_ref().map_or(Status::EMPTY.error, |e| e.class);
+                (
+                    Status {
+                        error: class,
+                        ..Status::EMPTY
+                    },
                     error,
-                    keep: false,
-                }
+                )
             }
             Request::Generalized(generalized) => return Ok(Taken::Query(generalized)),
-            Request::Persistent { .. } => Completion::EMPTY,
+            Request::Persistent(_) => (Status::EMPTY, None),
+        };
+        Ok(Taken::Completion(Completion {
+            status,
+            error,
+            keep: false,
         }))
     }
 
     /// MPI_Request_free: the operation goes on, its request is forgotten. Returns a generalized request's parts if
     /// user code has to be told now.
     pub fn free_request(&mut self, id: RequestId) -> Result<Option<Box<Generalized>>> {
-        let engine = match self.requests.get(id)? {
-            Request::Collective(_) => {
-                fail!(
-                    Request,
-                    "request {:#x} is a nonblocking collective; it must be completed, not freed",
-                    id.0
-                )
-            }
-            _ => self.engine.as_mut(),
-        };
-        let Some(request) = self.requests.table.remove(id) else {
-            return missing(id);
-        };
-        match (request, engine) {
-            (Request::Operation { ticket, .. }, Some(engine))
-            | (
-                Request::Persistent {
-                    active: Some(Active::Ticket(ticket)),
-                    ..
-                },
-                Some(engine),
-            ) => {
-                engine.abandon(ticket);
-                Ok(None)
-            }
-            (Request::Pair(halves, packed), Some(engine)) => {
+        if let Request::Collective(_) = self.requests.get(id)? {
+            fail!(
+                Request,
+                "request {:#x} is a nonblocking collective; it must be completed, not freed",
+                id.0
+            );
+        }
+        match self.requests.table.remove(id) {
+            None | Some(Request::Collective(_)) => return missing(id),
+            Some(Request::Plain(half)) => self.abandon_half(half),
+            Some(Request::Pair(halves, packed)) => {
                 // The engine may still read it, and nobody is left to ask when.
                 std::mem::forget(packed);
-                for (active, _) in halves.iter() {
-                    if let Active::Ticket(ticket) = active {
-                        engine.abandon(*ticket);
-                    }
+                halves.into_iter().for_each(|half| self.abandon_half(half));
+            }
+            Some(Request::Persistent(persistent)) => {
+                if let Some(half) = persistent.active {
+                    self.abandon_half(half);
                 }
-                Ok(None)
             }
-            (Request::Recalled { ticket, memory, .. }, _) => {
-                self.buffered
-                    .parcels
-                    .push(crate::mpi::buffered::Parcel { ticket, memory });
-                Ok(None)
-            }
-            (Request::Generalized(generalized), _) => Ok(Some(generalized)),
-            _ => Ok(None),
+            Some(Request::Generalized(generalized)) => return Ok(Some(generalized)),
         }
+        Ok(None)
     }
 
     /// Starts a persistent request.
     pub fn start_request(&mut self, id: RequestId) -> Result<()> {
-        let template = match self.requests.get(id)? {
-            Request::Persistent {
-                active: Some(_), ..
-            } => {
+        let (template, comm) = match self.requests.get(id)? {
+            Request::Persistent(persistent) if persistent.active.is_some() => {
                 fail!(Request, "persistent request {:#x} is already active", id.0)
             }
-            Request::Persistent { template, .. } => template.clone(),
+            Request::Persistent(persistent) => (persistent.template.clone(), persistent.comm),
             _ => fail!(Request, "request {:#x} is not persistent", id.0),
         };
-        let (begun, comm, send) = match &template {
-            Template::Send(args) => (self.send_any(args)?, args.comm, true),
-            Template::Receive(args) => (self.receive_start(args)?, args.comm, false),
+        let (begun, send) = match template {
+            Template::Send {
+                mode,
+                data,
+                target,
+                tag,
+            } => (self.send_data(mode, data, target, tag)?, true),
+            Template::Receive { pattern: None, .. } => (Begun::Nothing, false),
+            Template::Receive {
+                data,
+                pattern: Some((context, pattern, peer)),
+            } => (
+                Begun::Engine(self.engine()?.receive(data, context, pattern, peer)),
+                false,
+            ),
         };
-        let now = active(begun, comm, send);
-        if let Request::Persistent { active: slot, .. } = self.requests.get_mut(id)? {
-            *slot = Some(now);
+        if let Request::Persistent(persistent) = self.requests.get_mut(id)? {
+            persistent.active = Some(Half::new(begun, comm, send));
         }
         Ok(())
     }
 
-    /// Marks for cancellation; a generalized request's own function is returned to be called.
-    pub fn cancel_request(
-        &mut self,
-        id: RequestId,
-    ) -> Result<
-        Option<(
-            Arc<dyn Fn(bool) -> std::result::Result<(), i32> + Send + Sync>,
-            bool,
-        )>,
-    > {
-        let ticket = match self.requests.get_mut(id)? {
-            Request::Operation { ticket, .. } => *ticket,
-            Request::Persistent {
-                active: Some(Active::Ticket(ticket)),
-                ..
-            } => *ticket,
-            Request::Persistent { active: None, .. } => {
-                fail!(Request, "persistent request {:#x} is not active", id.0)
-            }
-            Request::Over { .. } | Request::Persistent { .. } | Request::Recalled { .. } => {
-                return Ok(None)
-            }
-            Request::Buffered { ticket, comm } => {
-                let (ticket, comm) = (*ticket, *comm);
-                let Some(at) = self
-                    .buffered
-                    .parcels
-                    .iter()
-                    .position(|p| p.ticket == ticket)
-                else {
-                    return Ok(None);
-                };
-                let memory = self.buffered.parcels.swap_remove(at).memory;
-                *self.requests.get_mut(id)? = Request::Recalled {
-                    ticket,
-                    comm,
-                    memory,
-                };
-                ticket
-            }
+    /// Marks for cancellation; a generalized request's own function is returned to be called, with its argument.
+    pub fn cancel_request(&mut self, id: RequestId) -> Result<Option<(CancelFunction, bool)>> {
+        let half = match self.requests.get_mut(id)? {
+            Request::Plain(half) => std::mem::replace(half, Half::nothing()),
+            Request::Persistent(persistent) => match persistent.active.take() {
+                Some(half) => half,
+                None => fail!(Request, "persistent request {:#x} is not active", id.0),
+            },
             Request::Pair(..) => return Ok(None),
             Request::Collective(_) => {
                 fail!(
@@ -511,7 +425,23 @@ impl World {
                 return Ok(Some((generalized.cancel.clone(), generalized.complete)))
             }
         };
-        self.engine()?.cancel(ticket);
+        let marked = self.cancel_half(half);
+        match self.requests.get_mut(id)? {
+            Request::Plain(half) => *half = marked,
+            Request::Persistent(persistent) => persistent.active = Some(marked),
+            _ => {}
+        }
         Ok(None)
+    }
+}
+
+impl Half {
+    /// Stands in while a half is out of its request.
+    fn nothing() -> Half {
+        Half {
+            active: Active::Over(Status::EMPTY, None),
+            comm: handle::COMM_NULL,
+            send: true,
+        }
     }
 }

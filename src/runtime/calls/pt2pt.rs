@@ -6,7 +6,7 @@ use crate::base::id::{CommId, DatatypeId, MessageId, RequestId};
 use crate::engine::{Outcome, Started};
 use crate::fail;
 use crate::mpi::pt2pt::{data, received, sent, Begun, Mode, ReceiveArgs, SendArgs};
-use crate::mpi::request::{active, Request, Template};
+use crate::mpi::request::{Half, Persistent, Request, Template};
 use crate::mpi::{Matched, Status};
 use crate::runtime::Runtime;
 
@@ -20,7 +20,7 @@ fn blocking_send(rt: &Runtime, args: SendArgs) -> Result<()> {
         }
     })?;
     match begun {
-        Begun::Nothing => Ok(()),
+        Begun::Nothing | Begun::Parcel(_) => Ok(()),
         Begun::Engine(started) => {
             let outcome = end(rt, started)?;
             match sent(&outcome, args.comm).1 {
@@ -41,24 +41,36 @@ fn end(rt: &Runtime, started: Started) -> Result<Outcome> {
 
 fn nonblocking_send(rt: &Runtime, args: SendArgs) -> Result<RequestId> {
     rt.with(|w| {
-        let parcels = w.buffered.parcels.len();
         let begun = w.send_any(&args)?;
-        Ok(match args.mode {
-            Mode::Buffered => w.request_for_buffered(begun, args.comm, parcels),
-            _ => w.request_for(begun, args.comm, true),
-        })
+        Ok(w.request_for(begun, args.comm, true))
     })
 }
 
+fn persistent(rt: &Runtime, comm: CommId, template: Template) -> Result<RequestId> {
+    let persistent = Persistent {
+        template,
+        comm,
+        active: None,
+    };
+    Ok(rt.with(|w| {
+        w.requests
+            .table
+            .insert(Request::Persistent(Box::new(persistent)))
+    }))
+}
+
 fn persistent_send(rt: &Runtime, args: SendArgs) -> Result<RequestId> {
-    rt.with(|w| {
-        w.checked_target(&args)?;
-        data(&w.types, args.buffer, args.count, args.datatype)?;
-        Ok(w.requests.table.insert(Request::Persistent {
-            template: Template::Send(args),
-            active: None,
-        }))
-    })
+    let template = rt.with(|w| {
+        let target = w.checked_target(&args)?;
+        let data = data(&w.types, args.buffer, args.count, args.datatype)?;
+        Ok(Template::Send {
+            mode: args.mode,
+            data,
+            target,
+            tag: args.tag,
+        })
+    })?;
+    persistent(rt, args.comm, template)
 }
 
 macro_rules! sends {
@@ -115,7 +127,7 @@ pub fn recv(
         comm,
     };
     match rt.with(|w| w.receive_start(&args))? {
-        Begun::Nothing => Ok(Status::PROC_NULL),
+        Begun::Nothing | Begun::Parcel(_) => Ok(Status::PROC_NULL),
         Begun::Engine(started) => finish_receive(rt, started, comm),
     }
 }
@@ -164,22 +176,14 @@ pub fn recv_init(
     tag: i32,
     comm: CommId,
 ) -> Result<RequestId> {
-    let args = ReceiveArgs {
-        buffer,
-        count,
-        datatype,
-        source,
-        tag,
-        comm,
-    };
-    rt.with(|w| {
-        w.pattern(comm, source, tag)?;
-        data(&w.types, buffer, count, datatype)?;
-        Ok(w.requests.table.insert(Request::Persistent {
-            template: Template::Receive(args),
-            active: None,
-        }))
-    })
+    let template = rt.with(|w| {
+        let pattern = w.pattern(comm, source, tag)?;
+        Ok(Template::Receive {
+            data: data(&w.types, buffer, count, datatype)?,
+            pattern,
+        })
+    })?;
+    persistent(rt, comm, template)
 }
 
 /// Starts a receive and a send; everything is checked before anything starts.
@@ -237,10 +241,7 @@ pub fn isendrecv(
 fn pair(rt: &Runtime, send: SendArgs, receive: ReceiveArgs, packed: Vec<u8>) -> Result<RequestId> {
     let comm = send.comm;
     let (receive, send) = start_both(rt, &send, &receive, true)?;
-    let halves = [
-        (active(send, comm, true), comm),
-        (active(receive, comm, false), comm),
-    ];
+    let halves = [Half::new(send, comm, true), Half::new(receive, comm, false)];
     Ok(rt.with(|w| {
         w.requests
             .table
@@ -331,7 +332,7 @@ pub fn sendrecv(
     };
     let (receive, send) = start_both(rt, &send, &receive, false)?;
     let status = match receive {
-        Begun::Nothing => Ok(Status::PROC_NULL),
+        Begun::Nothing | Begun::Parcel(_) => Ok(Status::PROC_NULL),
         Begun::Engine(started) => finish_receive(rt, started, comm),
     };
     if let Begun::Engine(started) = send {
@@ -493,7 +494,7 @@ pub fn mrecv(
     message: MessageId,
 ) -> Result<Status> {
     match receive_taken(rt, buffer, count, datatype, message)? {
-        (Begun::Nothing, _) => Ok(Status::PROC_NULL),
+        (Begun::Nothing | Begun::Parcel(_), _) => Ok(Status::PROC_NULL),
         (Begun::Engine(started), comm) => finish_receive(rt, started, comm),
     }
 }
