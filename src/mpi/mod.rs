@@ -12,6 +12,7 @@ pub mod op;
 pub mod progress;
 pub mod pt2pt;
 pub mod request;
+pub mod session;
 pub mod status;
 pub mod topology;
 
@@ -34,6 +35,7 @@ pub struct World {
     pub requests: request::Requests,
     pub buffered: buffered::Buffered,
     pub messages: Table<MessageId, Matched>,
+    pub sessions: session::Sessions,
     /// `None` before MPI_Init and after MPI_Finalize.
     pub engine: Option<Engine>,
 }
@@ -61,6 +63,7 @@ impl World {
             requests: request::Requests::new(),
             buffered: buffered::Buffered::default(),
             messages: Table::new(crate::base::id::FIRST_USER),
+            sessions: session::Sessions::new(),
             engine: None,
         }
     }

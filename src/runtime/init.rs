@@ -15,7 +15,7 @@ use crate::mpi::comm::Comm;
 use crate::mpi::group::Group;
 use crate::mpi::info::Info;
 use crate::mpi::World;
-use crate::runtime::process::{Runtime, State};
+use crate::runtime::process::{Model, Runtime, State};
 use crate::transport::links::{Links, Options};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -27,10 +27,13 @@ const SELF_CONTEXT: u64 = 16;
 impl Runtime {
     /// Starts MPI at the wanted thread level; returns the level provided.
     pub fn init(&self, required: i32) -> Result<i32> {
-        match self.state() {
-            State::New => {}
-            State::Finalized => fail!(Other, "MPI was finalized; it cannot be initialized again"),
-            _ => fail!(Other, "MPI is already initialized"),
+        match self.model() {
+            Model::Before => {}
+            Model::After => fail!(
+                Other,
+                "MPI was finalized; it cannot be initialized again"
+            ),
+            Model::Active => fail!(Other, "MPI is already initialized"),
         }
         if ![
             THREAD_SINGLE,
@@ -45,14 +48,32 @@ impl Runtime {
                 "the required thread level is {required}, which is none of the four"
             );
         }
-        self.enter_state(State::Starting);
-        let begun = self.connect(required);
-        self.enter_state(if begun.is_ok() {
-            State::Running
-        } else {
-            State::New
-        });
-        begun.map(|()| required)
+        let provided = self.start(required)?;
+        self.enter_model(Model::Active);
+        Ok(provided)
+    }
+
+    /// Starts the machinery, or raises the thread level of the running one; gives the level provided.
+    pub(super) fn start(&self, required: i32) -> Result<i32> {
+        match self.state() {
+            State::New => {
+                self.enter_state(State::Starting);
+                let begun = self.connect(required);
+                self.enter_state(if begun.is_ok() {
+                    State::Running
+                } else {
+                    State::New
+                });
+                begun.map(|()| required)
+            }
+            State::Running => {
+                if required == THREAD_MULTIPLE {
+                    self.gate.share();
+                }
+                Ok(self.level.fetch_max(required, Ordering::AcqRel).max(required))
+            }
+            state => fail!(Other, "MPI cannot start while it is {state:?}"),
+        }
     }
 
     fn connect(&self, required: i32) -> Result<()> {
@@ -90,16 +111,28 @@ impl Runtime {
         Ok(())
     }
 
-    /// Ends MPI: MPI_COMM_SELF's attributes are deleted first (MPI-5.0 §11.2.4), then everything that was sent is
-    /// delivered, then the links close.
+    /// Ends the world model: MPI_COMM_SELF's attributes are deleted first (MPI-5.0 §11.2.4), then everything that was
+    /// sent is delivered, then the links close, unless a session still needs them.
     pub fn finalize(&self) -> Result<()> {
-        match self.state() {
-            State::Running => {}
-            State::Finalized => fail!(Other, "MPI is already finalized"),
-            _ => fail!(Other, "MPI is not initialized"),
+        match self.model() {
+            Model::Active => {}
+            Model::After => fail!(Other, "MPI is already finalized"),
+            Model::Before => fail!(Other, "MPI is not initialized"),
         }
+        if self.with(|world| world.sessions.table.is_empty()) {
+            self.enter_state(State::Ending);
+            self.delete_self_attributes();
+            self.end()?;
+        } else {
+            self.delete_self_attributes();
+        }
+        self.enter_model(Model::After);
+        Ok(())
+    }
+
+    /// Ends the machinery.
+    pub(super) fn end(&self) -> Result<()> {
         self.enter_state(State::Ending);
-        self.delete_self_attributes();
         self.until(|world| world.sweep_buffered().then_some(()));
         // Nobody leaves before everybody has received what was sent to them.
         let barrier = crate::runtime::calls::barrier(self, handle::COMM_WORLD);

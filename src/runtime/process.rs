@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
-/// Where the process stands between MPI_Init and MPI_Finalize.
+/// Where MPI's machinery stands: it runs from the first MPI_Init or MPI_Session_init on, until neither the world nor
+/// a session needs it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum State {
@@ -21,11 +22,21 @@ pub enum State {
     Finalized = 4,
 }
 
+/// Where the world model stands: MPI_Init and MPI_Finalize (MPI-5.0 §11.2). Sessions are another matter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Model {
+    Before = 0,
+    Active = 1,
+    After = 2,
+}
+
 /// The process's MPI: the world behind its gate.
 pub struct Runtime {
     pub(super) gate: Gate<World>,
     pub(super) patience: Patience,
     state: AtomicU8,
+    model: AtomicU8,
     /// The thread level provided, in the engine's numbers.
     pub(super) level: AtomicI32,
     /// Thread that initialized MPI.
@@ -48,6 +59,7 @@ impl Runtime {
             gate: Gate::new(World::new()),
             patience: Patience::new(),
             state: AtomicU8::new(State::New as u8),
+            model: AtomicU8::new(Model::Before as u8),
             level: AtomicI32::new(0),
             main: OnceLock::new(),
             boot: Mutex::new(None),
@@ -74,6 +86,19 @@ impl Runtime {
 
     pub(super) fn enter_state(&self, state: State) {
         self.state.store(state as u8, Ordering::Release);
+    }
+
+    #[inline]
+    pub fn model(&self) -> Model {
+        match self.model.load(Ordering::Acquire) {
+            0 => Model::Before,
+            1 => Model::Active,
+            _ => Model::After,
+        }
+    }
+
+    pub(super) fn enter_model(&self, model: Model) {
+        self.model.store(model as u8, Ordering::Release);
     }
 
     /// May communication be called now? Callbacks that run during MPI_Finalize still may.

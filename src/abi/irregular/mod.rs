@@ -8,6 +8,7 @@ mod errhandler;
 mod grequest;
 mod info;
 mod op;
+mod session;
 mod status;
 mod topology;
 
@@ -19,5 +20,6 @@ pub use errhandler::*;
 pub use grequest::*;
 pub use info::*;
 pub use op::*;
+pub use session::*;
 pub use status::*;
 pub use topology::*;

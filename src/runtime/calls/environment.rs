@@ -3,7 +3,7 @@
 use crate::base::error::Result;
 use crate::base::id::CommId;
 use crate::fail;
-use crate::runtime::process::State;
+use crate::runtime::process::{Model, State};
 use crate::runtime::Runtime;
 use std::sync::atomic::Ordering;
 
@@ -25,12 +25,12 @@ pub fn finalize(rt: &Runtime) -> Result<()> {
 
 /// Was MPI initialized, ever?
 pub fn initialized(rt: &Runtime) -> Result<bool> {
-    Ok(!matches!(rt.state(), State::New | State::Starting))
+    Ok(rt.model() != Model::Before)
 }
 
 /// Is MPI finalized? During MPI_Finalize's callbacks it is not yet.
 pub fn finalized(rt: &Runtime) -> Result<bool> {
-    Ok(rt.state() == State::Finalized)
+    Ok(rt.model() == Model::After)
 }
 
 /// The thread level provided.

@@ -17,6 +17,7 @@ mod info;
 mod op;
 mod pack;
 mod pt2pt;
+mod session;
 mod topology;
 
 pub use attribute::*;
@@ -31,4 +32,5 @@ pub use info::*;
 pub use op::*;
 pub use pack::*;
 pub use pt2pt::*;
+pub use session::*;
 pub use topology::*;
