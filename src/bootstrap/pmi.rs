@@ -118,9 +118,9 @@ fn variable(name: &str) -> Option<String> {
 
 /// The PMI server that started this process, and who we are to it. `None`: there is none.
 pub fn find() -> Result<Option<(Identity, Box<dyn Store + Send>)>> {
-    let line = match (variable("PMI_FD"), variable("PMI_PORT")) {
+    let (line, rank, size) = match (variable("PMI_FD"), variable("PMI_PORT")) {
         (Some(fd), _) => match fd.parse().map(os::inherited) {
-            Ok(Ok(stream)) => Line::new(stream),
+            Ok(Ok(stream)) => (Line::new(stream), number("PMI_RANK"), number("PMI_SIZE")),
             _ => fail!(
                 Other,
                 "PMI_FD={fd} is no open descriptor: a program between the launcher and this one has closed it"
@@ -136,15 +136,10 @@ pub fn find() -> Result<Option<(Identity, Box<dyn Store + Send>)>> {
         _ => variable("PMI_JOBID").is_some(),
     };
     let (place, mut store): (Place, Box<dyn Store + Send>) = if second {
-        let (place, store) = Pmi2::open(
-            line,
-            variable("PMI_JOBID"),
-            number("PMI_RANK"),
-            number("PMI_SIZE"),
-        )?;
+        let (place, store) = Pmi2::open(line, variable("PMI_JOBID"), rank, size)?;
         (place, Box::new(store))
     } else {
-        let (place, store) = Pmi1::open(line, number("PMI_RANK"), number("PMI_SIZE"))?;
+        let (place, store) = Pmi1::open(line, rank, size)?;
         (place, Box::new(store))
     };
     for name in ["PMI_FD", "PMI_PORT", "PMI_ID"] {
@@ -186,8 +181,8 @@ fn number(name: &str) -> Option<u32> {
     variable(name)?.trim().parse().ok()
 }
 
-/// Connects to `PMI_PORT` and says which process we are.
-fn dial(port: &str) -> Result<Line> {
+/// Connects to `PMI_PORT` and says which process we are; the server says our rank and the job's size.
+fn dial(port: &str) -> Result<(Line, Option<u32>, Option<u32>)> {
     let Some(id) = variable("PMI_ID") else {
         fail!(Other, "PMI_PORT={port} is set, but PMI_ID is not");
     };
@@ -205,10 +200,18 @@ fn dial(port: &str) -> Result<Line> {
         fail!(Other, "the PMI server at {port} answered {answer:?}");
     }
     // It adds size, rank and debug, one line each.
+    let (mut rank, mut size) = (None, None);
     for _ in 0..3 {
-        line.read_line()?;
+        let setting = line.read_line()?;
+        let value = |name: &str| {
+            setting
+                .strip_prefix(name)
+                .and_then(|v| v.trim().parse().ok())
+        };
+        rank = rank.or(value("cmd=set rank="));
+        size = size.or(value("cmd=set size="));
     }
-    Ok(line)
+    Ok((line, rank, size))
 }
 
 /// The job's name and token: rank 0 draws them, the store carries them.

@@ -21,7 +21,7 @@ fn field<'a>(answer: &'a str, key: &str) -> Option<&'a str> {
 }
 
 impl Pmi1 {
-    /// `rank` and `size`: from the environment.
+    /// `rank` and `size`: from the environment, or from the server's first words.
     pub fn open(line: Line, rank: Option<u32>, size: Option<u32>) -> Result<(Place, Pmi1)> {
         let mut pmi = Pmi1 {
             line,

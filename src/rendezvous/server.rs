@@ -244,8 +244,8 @@ impl Inner {
     fn log(&self, job: &JobId, event: &Event) {
         let job = &hex(job)[..8];
         match event {
-            Event::Refused { why } => trace::line(&format!("rendezvous: job {job}: refused {why}")),
             _ if !self.options.verbose => {}
+            Event::Refused { why } => trace::line(&format!("rendezvous: job {job}: refused {why}")),
             Event::Joined { rank, pid, host } => trace::line(&format!(
                 "rendezvous: job {job}: rank {rank} joined (process {pid} on {host})"
             )),
@@ -523,7 +523,9 @@ impl Inner {
             _ => return self.gone(connection, "the connection never came about"),
         };
         let (mut reading, mut writing) = tokio::io::split(TokioIo::new(upgraded));
-        let mut writer = tokio::spawn(async move {
+        let (written, mut all_written) = oneshot::channel::<()>();
+        tokio::spawn(async move {
+            let _until_the_end = written;
             while let Some(bytes) = queue.recv().await {
                 match tokio::time::timeout(WRITE, writing.write_all(&bytes)).await {
                     Ok(Ok(())) => {}
@@ -532,15 +534,15 @@ impl Inner {
             }
             let _ = writing.shutdown().await;
         });
+        let closed = async {
+            let _ = (&mut all_written).await;
+            tokio::time::sleep(LINGER).await;
+        };
         let why = tokio::select! {
             why = self.read(connection, &mut reading) => why,
-            _ = async { let _ = (&mut writer).await; tokio::time::sleep(LINGER).await } => "it did not take what was sent".into(),
+            _ = closed => "it did not take what was sent".into(),
         };
         self.gone(connection, &why);
-        // A handle that gave its answer above must not be asked again.
-        if !writer.is_finished() {
-            let _ = tokio::time::timeout(LINGER, writer).await;
-        }
     }
 
     fn gone(&self, connection: Connection, why: &str) {
