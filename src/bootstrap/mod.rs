@@ -12,7 +12,7 @@ use crate::fail;
 use crate::rendezvous::client::{End, Entry, Member};
 use std::time::Duration;
 
-pub use ticket::VARIABLE as TICKET_VARIABLE;
+pub use crate::rendezvous::message::exit_status;
 
 /// Who a process is within its job.
 #[derive(Clone)]
@@ -225,14 +225,6 @@ fn ended(end: End) {
     }
 }
 
-/// The exit status for an abort's code: its low eight bits, but never 0.
-pub fn exit_status(code: i32) -> i32 {
-    match code & 0xff {
-        0 => 1,
-        status => status,
-    }
-}
-
 fn alone() -> Result<Identity> {
     let (mut job, mut token) = ([0; 16], [0; 32]);
     if let Err(e) = os::random(&mut job).and_then(|()| os::random(&mut token)) {
@@ -321,13 +313,5 @@ mod tests {
         bootstrap.finalize().unwrap();
         assert!(bootstrap.exchange(b"me").is_err());
         assert_ne!(alone().unwrap().token, alone().unwrap().token);
-    }
-
-    #[test]
-    fn an_abort_never_looks_like_success() {
-        assert_eq!(exit_status(0), 1);
-        assert_eq!(exit_status(256), 1);
-        assert_eq!(exit_status(5), 5);
-        assert_eq!(exit_status(-1), 255);
     }
 }

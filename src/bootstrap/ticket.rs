@@ -4,14 +4,10 @@
 use crate::base::error::Result;
 use crate::base::os;
 use crate::fail;
-use crate::rendezvous::message::{Ticket, TICKET_MAX};
+use crate::rendezvous::message::{Ticket, TICKET_MAX, TICKET_VARIABLE as VARIABLE};
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-
-/// The environment variable that names the pipe: `DESCRIPTOR:INODE`. The inode tells the pipe from whatever else
-/// may have that number by the time somebody looks.
-pub const VARIABLE: &str = "MAYFLY_JOB_FD";
 
 /// This process's ticket, if it was given one. Only the first process of a rank that asks gets it.
 pub fn take() -> Result<Option<Ticket>> {

@@ -291,15 +291,13 @@ impl Shared {
     /// The helper thread.
     fn listen(&self, lease: Duration, on_end: OnEnd) {
         let end = self.follow(lease);
-        let leaving = {
-            let mut inbox = lock(&self.inbox);
-            inbox.end = Some(end.clone());
-            inbox.leaving
-        };
-        self.arrived.notify_all();
+        let leaving = lock(&self.inbox).leaving;
+        // Before anyone who waits for an answer hears of it: usually this ends the process, and says why itself.
         if !leaving && end != End::Goodbye {
-            on_end(end);
+            on_end(end.clone());
         }
+        lock(&self.inbox).end = Some(end);
+        self.arrived.notify_all();
     }
 
     /// Reads frames until the connection's end.

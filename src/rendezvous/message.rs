@@ -364,6 +364,18 @@ impl Ticket {
     }
 }
 
+/// The environment variable that names the pipe with the ticket: `DESCRIPTOR:INODE`. The inode tells the pipe from
+/// whatever else may have that number by the time somebody looks.
+pub const TICKET_VARIABLE: &str = "MAYFLY_JOB_FD";
+
+/// The exit status for an abort's code: its low eight bits, but never 0.
+pub fn exit_status(code: i32) -> i32 {
+    match code & 0xff {
+        0 => 1,
+        status => status,
+    }
+}
+
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()

@@ -84,15 +84,23 @@ impl Weaver {
         out.append(&mut self.tails[source]);
     }
 
-    /// The source has ended: its last line goes out as it is, with a newline only where tags ask for one.
+    /// The source has ended. With tags its last line gets the newline that it lacks; without, the bytes stay as they
+    /// are, and such a line waits for [`Weaver::finish`], as otherwise another rank's line would stick to it.
     pub fn close(&mut self, source: usize, out: &mut Vec<u8>) {
         let begun = !self.tails[source].is_empty() || self.owner == Some(source);
-        self.pass_on(source, out);
         if begun && self.tags.is_some() {
+            self.pass_on(source, out);
             out.push(b'\n');
         }
         if self.owner == Some(source) {
             self.owner = None;
+        }
+    }
+
+    /// All sources have ended: what is left goes out as it is.
+    pub fn finish(&mut self, out: &mut Vec<u8>) {
+        for source in 0..self.tails.len() {
+            self.pass_on(source, out);
         }
     }
 
@@ -191,7 +199,8 @@ impl Pumping {
             let readable = |i: &usize| self.sources[*i].is_some() && self.weaver.may_read(*i);
             let open: Vec<usize> = (0..self.sources.len()).filter(readable).collect();
             if self.sources.iter().all(Option::is_none) {
-                return Ok(());
+                self.weaver.finish(&mut self.out);
+                return self.flush();
             }
             let mut set: Vec<libc::pollfd> = open
                 .iter()
@@ -270,7 +279,8 @@ impl Pumping {
             self.flush()?;
             self.sources[source] = None;
         }
-        Ok(())
+        self.weaver.finish(&mut self.out);
+        self.flush()
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -301,10 +311,12 @@ mod tests {
         weaver.push(1, b"uno\ndos", &mut out);
         weaver.push(0, b"line\ntwo\nthr", &mut out);
         weaver.push(1, b"\n", &mut out);
-        assert_eq!(text(&out), "uno\none line\ntwo\ndos\n");
         weaver.close(0, &mut out);
+        weaver.push(1, b"tres\n", &mut out);
+        assert_eq!(text(&out), "uno\none line\ntwo\ndos\ntres\n");
         weaver.close(1, &mut out);
-        assert_eq!(text(&out), "uno\none line\ntwo\ndos\nthr");
+        weaver.finish(&mut out);
+        assert_eq!(text(&out), "uno\none line\ntwo\ndos\ntres\nthr");
     }
 
     #[test]

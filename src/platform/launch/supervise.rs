@@ -10,8 +10,7 @@ use super::service::Service;
 use super::spawn::Nursery;
 use super::{Plan, Refusal};
 use crate::base::trace;
-use crate::bootstrap::exit_status;
-use crate::rendezvous::message::OBSERVER;
+use crate::rendezvous::message::{exit_status, OBSERVER};
 use crate::rendezvous::registry::Event;
 use std::collections::HashMap;
 use std::ffi::c_int;
@@ -80,6 +79,8 @@ struct Suspicion {
     abort: Option<(i32, String)>,
     /// The service has ended the job for it.
     fatal: bool,
+    /// Its exit may be the consequence of something that we have not been told yet.
+    wait: bool,
 }
 
 struct Supervisor<'a> {
@@ -110,6 +111,15 @@ pub fn supervise(
     os::adopt_orphans();
     os::hold_signals();
     let descriptors = os::raise_descriptors();
+    // Two pipes and a connection a rank, a ticket's pipe and what the runtime needs.
+    let needed = u64::from(size) * 3 + 40;
+    if descriptors.rlim_max < needed {
+        let text = format!(
+            "{size} ranks need {needed} descriptors, but only {} are allowed (ulimit -Hn)",
+            descriptors.rlim_max
+        );
+        return Err(Refusal::new(1, text));
+    }
     let (sender, inbox) = channel();
     let cannot = |e: std::io::Error| Refusal::new(1, format!("cannot start: {e}"));
     let place = os::reserve().map_err(cannot)?;
@@ -218,7 +228,7 @@ impl Supervisor<'_> {
     /// The loop.
     fn stay(&mut self, inbox: &Receiver<Message>, mut pumps: Vec<Pump>) -> i32 {
         let ends_at = self.plan.timeout.map(|timeout| Instant::now() + timeout);
-        while self.running > 0 {
+        while self.running > 0 || self.suspicion.is_some() {
             let suspicion = self.suspicion.as_ref().map(|s| s.until);
             let timeout = ends_at.filter(|_| self.verdict.is_none());
             let next = [self.kill_at, suspicion, timeout]
@@ -346,6 +356,7 @@ impl Supervisor<'_> {
                 until: Instant::now() + 3 * TO_BLAME,
                 abort: None,
                 fatal: true,
+                wait: true,
             });
         }
     }
@@ -363,6 +374,7 @@ impl Supervisor<'_> {
                         until: Instant::now() + TO_DIE,
                         abort: None,
                         fatal: false,
+                        wait: false,
                     });
                 }
             }
@@ -389,6 +401,7 @@ impl Supervisor<'_> {
                         until: Instant::now() + TO_BLAME,
                         abort: Some((code, text)),
                         fatal: true,
+                        wait: false,
                     });
                 }
             },
@@ -423,6 +436,7 @@ impl Supervisor<'_> {
                 self.fail(exit_status(code), &text);
             }
             (None, None) if !overdue => {}
+            (None, Some(_)) if suspicion.wait && !overdue => {}
             (None, None) => {
                 let text = format!(
                     "{} has closed its connection to the others",

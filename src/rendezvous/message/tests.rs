@@ -172,3 +172,11 @@ fn secrets_compare_and_hex_reverses() {
     assert_eq!(unhex::<1>("zz"), None);
     assert_eq!(unhex::<1>("é"), None);
 }
+
+#[test]
+fn an_abort_never_looks_like_success() {
+    assert_eq!(exit_status(0), 1);
+    assert_eq!(exit_status(256), 1);
+    assert_eq!(exit_status(5), 5);
+    assert_eq!(exit_status(-1), 255);
+}
