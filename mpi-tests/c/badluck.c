@@ -1,0 +1,82 @@
+/* badluck CASE: what ci/badluck does bad things to. Prints nothing that is not asked for. */
+#include "check.h"
+#include <signal.h>
+#include <unistd.h>
+
+/* Everyone waits for a message that never comes. */
+static void wait_for_ever(void) {
+    int value;
+    MPI_Recv(&value, 1, MPI_INT, (rank + 1) % size, 4242, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+}
+
+static void ready(void) {
+    MPI_Barrier(MPI_COMM_WORLD);
+    if (rank == 0) puts("ready"), fflush(stdout);
+}
+
+int main(int argc, char **argv) {
+    const char *what = argc > 1 ? argv[1] : "";
+    begin(&argc, &argv);
+    if (!strcmp(what, "wait")) {
+        /* Waits until somebody kills it; each tells who it is. */
+        printf("pid %d rank %d\n", (int)getpid(), rank);
+        fflush(stdout);
+        ready();
+        wait_for_ever();
+    } else if (!strcmp(what, "die")) {
+        /* Rank 1 is killed while the others wait for it, in a receive, a wait and a collective. */
+        ready();
+        if (rank == 1) usleep(300000), kill(getpid(), SIGKILL);
+        if (rank % 3 == 0) wait_for_ever();
+        MPI_Request request;
+        int value;
+        MPI_Irecv(&value, 1, MPI_INT, MPI_ANY_SOURCE, 4242, MPI_COMM_WORLD, &request);
+        if (rank % 3 == 1)
+            MPI_Wait(&request, MPI_STATUS_IGNORE);
+        else
+            MPI_Barrier(MPI_COMM_WORLD);
+    } else if (!strcmp(what, "return")) {
+        /* Rank 1 returns without MPI_Finalize, with the status given. */
+        ready();
+        if (rank == 1) return atoi(argv[2]);
+        wait_for_ever();
+    } else if (!strcmp(what, "abort")) {
+        ready();
+        if (rank == 1) MPI_Abort(MPI_COMM_WORLD, 7);
+        wait_for_ever();
+    } else if (!strcmp(what, "truncate")) {
+        int values[8] = {0};
+        if (rank == 0) MPI_Send(values, 8, MPI_INT, 1, 0, MPI_COMM_WORLD);
+        if (rank == 1) MPI_Recv(values, 2, MPI_INT, 0, 0, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+        wait_for_ever();
+    } else if (!strcmp(what, "talk")) {
+        /* Rounds of messages between all pairs, some of them large, for the given number of milliseconds; every byte checked. */
+        double until = MPI_Wtime() + (argc > 2 ? atoi(argv[2]) : 300) / 1000.0;
+        static unsigned char out[200000], in[200000];
+        int go = 1, round = 0;
+        ready();
+        while (go) {
+            for (int step = 1; step < size; step++) {
+                int to = (rank + step) % size, from = (rank + size - step) % size;
+                int length = round % 4 == 3 ? 200000 : 1 + round * 97 % 5000;
+                fill(out, length, round, rank);
+                MPI_Sendrecv(out, length, MPI_BYTE, to, step, in, length, MPI_BYTE, from, step, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+                errors += differing(in, length, round, from) != 0;
+            }
+            round++;
+            go = MPI_Wtime() < until;
+            MPI_Bcast(&go, 1, MPI_INT, 0, MPI_COMM_WORLD);
+        }
+        long sum;
+        MPI_Allreduce(&errors, &sum, 1, MPI_LONG, MPI_SUM, MPI_COMM_WORLD);
+        if (rank == 0) printf("talked: %ld errors\n", sum);
+        MPI_Finalize();
+        return sum != 0;
+    } else if (!strcmp(what, "quick")) {
+        int sum;
+        MPI_Allreduce(&rank, &sum, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
+        if (rank == 0) printf("sum %d\n", sum);
+    }
+    MPI_Finalize();
+    return 0;
+}
