@@ -17,7 +17,7 @@ use std::ffi::c_int;
 use std::io::IsTerminal;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::sync::mpsc::{channel, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -181,8 +181,8 @@ impl Supervisor<'_> {
     ) -> Result<Vec<Pump>, Refusal> {
         let cannot = |e: std::io::Error| Refusal::new(1, format!("cannot start: {e}"));
         let mut input = Input::new(self.plan.stdin);
-        let (mut outputs, mut errors): (Vec<(u32, OwnedFd)>, Vec<(u32, OwnedFd)>) =
-            Default::default();
+        let mut outputs: Vec<(u32, OwnedFd)> = Vec::new();
+        let mut errors: Vec<(u32, OwnedFd)> = Vec::new();
         let mut rank = 0;
         for (appnum, (part, program)) in self.plan.parts.iter().zip(programs).enumerate() {
             let environment = environment::common(part, program, std::env::vars_os());
@@ -277,10 +277,10 @@ impl Supervisor<'_> {
     fn receive(&self, inbox: &Receiver<Message>, until: Option<Instant>) -> Option<Message> {
         match until {
             None => inbox.recv().ok(),
-            Some(at) => match inbox.recv_timeout(at.saturating_duration_since(Instant::now())) {
-                Ok(message) => Some(message),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-            },
+            Some(at) => {
+                let left = at.saturating_duration_since(Instant::now());
+                inbox.recv_timeout(left).ok()
+            }
         }
     }
 
@@ -325,10 +325,7 @@ impl Supervisor<'_> {
     }
 
     fn ended(&mut self, rank: u32, status: Status) {
-        let (joined, finished) = {
-            let entry = &mut self.ranks[rank as usize];
-            (entry.joined, entry.finished)
-        };
+        let finished = self.ranks[rank as usize].finished;
         if self.verdict.is_some() || self.suspicion.is_some() {
             return;
         }
@@ -342,10 +339,8 @@ impl Supervisor<'_> {
             return;
         }
         if status == Status::Exited(0) {
-            if !joined {
-                self.service.departed(rank);
-            }
-            // A rank that joined and left without a word: the service tells us as well.
+            // The service may not have noticed: a child of the rank's may still hold its connection.
+            self.service.departed(rank);
             return;
         }
         if self.service.sees_all() || matches!(status, Status::Killed(_)) {

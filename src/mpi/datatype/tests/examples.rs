@@ -99,7 +99,7 @@ fn nothing_at_all() {
             (0, 0, 0, 0)
         );
         assert_eq!(ty.dense(5), Some(0));
-        assert_eq!(packed(&ty, 3, &[1, 2], 0), []);
+        assert!(packed(&ty, 3, &[1, 2], 0).is_empty());
         let ty = Datatype::contiguous(3, &ty, false).unwrap();
         assert_eq!((ty.size(), ty.extent()), (0, 0));
     }
