@@ -441,6 +441,24 @@ pub unsafe fn status_out<A: Abi>(place: *mut A::Status, status: &Status) {
     unsafe { (*place).set(&status_fields::<A>(status), false) };
 }
 
+/// Writes the status of a receive that ended in an error (a message too long); other errors leave it alone.
+///
+/// # Safety
+/// As [`status_out`].
+#[cold]
+pub unsafe fn status_of_error<A: Abi>(place: *mut A::Status, error: &Error) {
+    if let Some((source, tag, bytes)) = error.received {
+        let status = Status {
+            source,
+            tag,
+            bytes,
+            ..Status::EMPTY
+        };
+        // SAFETY: the caller's promise is the callee's.
+        unsafe { status_out::<A>(place, &status) };
+    }
+}
+
 /// Writes a status with its MPI_ERROR.
 ///
 /// # Safety

@@ -113,6 +113,8 @@ pub struct Error {
     pub detail: Cow<'static, str>,
     /// Where the call itself names no object (waits and tests), the one the failed request belongs to.
     pub object: Object,
+    /// Of a receive that ended in an error: its source, tag and bytes, for the status.
+    pub received: Option<(i32, i32, u64)>,
 }
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -125,6 +127,7 @@ impl Error {
             user_code: None,
             detail: detail.into(),
             object: Object::None,
+            received: None,
         }
     }
 
@@ -136,7 +139,14 @@ impl Error {
             user_code: Some(code),
             detail: detail.into(),
             object: Object::None,
+            received: None,
         }
+    }
+
+    /// The same error of a receive that got this far: source, tag, bytes.
+    pub fn with_received(mut self, source: i32, tag: i32, bytes: u64) -> Error {
+        self.received = Some((source, tag, bytes));
+        self
     }
 
     /// The same error, handed to this object's error handler.

@@ -29,10 +29,7 @@ impl Runtime {
     pub fn init(&self, required: i32) -> Result<i32> {
         match self.model() {
             Model::Before => {}
-            Model::After => fail!(
-                Other,
-                "MPI was finalized; it cannot be initialized again"
-            ),
+            Model::After => fail!(Other, "MPI was finalized; it cannot be initialized again"),
             Model::Active => fail!(Other, "MPI is already initialized"),
         }
         if ![
@@ -70,7 +67,10 @@ impl Runtime {
                 if required == THREAD_MULTIPLE {
                     self.gate.share();
                 }
-                Ok(self.level.fetch_max(required, Ordering::AcqRel).max(required))
+                Ok(self
+                    .level
+                    .fetch_max(required, Ordering::AcqRel)
+                    .max(required))
             }
             state => fail!(Other, "MPI cannot start while it is {state:?}"),
         }

@@ -290,8 +290,21 @@ impl<'a> Shim<'a> {
     }
 
     fn call(&mut self) {
+        let status = |p: &&&Parameter| {
+            p.kind == "status" && p.direction == Direction::Out && p.length.is_none()
+        };
+        let caught = self
+            .parameters()
+            .iter()
+            .find(status)
+            .map_or(String::new(), |p| {
+                format!(
+                    ".inspect_err(|error| status_of_error::<A>({}, error))",
+                    p.name
+                )
+            });
         let call = format!(
-            "calls::{}({})?",
+            "calls::{}({}){caught}?",
             self.procedure.call(self.large),
             self.arguments.join(", ")
         );

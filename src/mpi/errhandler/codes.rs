@@ -4,6 +4,7 @@
 
 use crate::base::error::{Class, Result};
 use crate::fail;
+use std::collections::BTreeSet;
 
 /// MPI_ERR_LASTCODE of the engine's numbers.
 pub const LAST_CODE: i32 = 0x3fff;
@@ -18,7 +19,8 @@ struct Code {
 #[derive(Default)]
 pub struct Codes {
     entries: Vec<Option<Code>>,
-    free: Vec<usize>,
+    /// Numbers given back, lowest first, so that the row stays short.
+    free: BTreeSet<usize>,
 }
 
 fn predefined(code: i32) -> Option<Class> {
@@ -46,7 +48,7 @@ impl Codes {
     }
 
     fn add(&mut self, class: Option<i32>) -> i32 {
-        let index = self.free.pop().unwrap_or_else(|| {
+        let index = self.free.pop_first().unwrap_or_else(|| {
             self.entries.push(None);
             self.entries.len() - 1
         });
@@ -85,13 +87,11 @@ impl Codes {
             return;
         };
         self.entries[index] = None;
-        self.free.push(index);
+        self.free.insert(index);
         while self.entries.last().is_some_and(Option::is_none) {
             self.entries.pop();
+            self.free.remove(&self.entries.len());
         }
-        // Lower numbers first, so that the row stays short.
-        self.free.retain(|&i| i < self.entries.len());
-        self.free.sort_unstable_by(|a, b| b.cmp(a));
     }
 
     /// # Errors

@@ -137,7 +137,7 @@ fn finish_receive(rt: &Runtime, started: Started, comm: CommId) -> Result<Status
     let outcome = end(rt, started)?;
     match received(&outcome, comm) {
         (status, None) => Ok(status),
-        (_, Some(error)) => Err(error),
+        (status, Some(error)) => Err(error.with_received(status.source, status.tag, status.bytes)),
     }
 }
 
