@@ -73,6 +73,7 @@ KINDS = {
     "varargs": "VARARGS",
     "pointer": "C_BUFFER C_BUFFER2",
     "buffer": "BUFFER",
+    "location": "BUFFER",
     "void": "LOGICAL_VOID",
     "object": "TOOL_MPI_OBJ",
     "function": "FUNCTION EVENT_CB_FUNCTION EVENT_FREE_CB_FUNCTION EVENT_DROP_CB_FUNCTION",

@@ -428,7 +428,8 @@ pub fn status_fields<A: Abi>(status: &Status) -> StatusFields {
     }
 }
 
-/// Writes a single status, leaving its MPI_ERROR alone.
+/// Writes a single status, leaving its MPI_ERROR alone; only the empty status has one (MPI-5.0 §3.7.3), and nothing that
+/// was received has its source.
 ///
 /// # Safety
 /// `place` is MPI_STATUS_IGNORE, null or valid.
@@ -437,8 +438,9 @@ pub unsafe fn status_out<A: Abi>(place: *mut A::Status, status: &Status) {
     if is_ignore::<A>(place) || place.is_null() {
         return;
     }
+    let empty = status.source == constant::ANY_SOURCE;
     // SAFETY: a status of the program by contract; all bit patterns are valid.
-    unsafe { (*place).set(&status_fields::<A>(status), false) };
+    unsafe { (*place).set(&status_fields::<A>(status), empty) };
 }
 
 /// Writes the status of a receive that ended in an error (a message too long); other errors leave it alone.

@@ -25,7 +25,7 @@ fn base(kind: &str, large: bool) -> &'static str {
         "extent" | "aint" => "MPI_Aint",
         "large" => "MPI_Count",
         "offset" => "MPI_Offset",
-        "buffer" | "pointer" | "state" | "attribute" | "object" | "void" => "void",
+        "buffer" | "location" | "pointer" | "state" | "attribute" | "object" | "void" => "void",
         "string" | "strings" | "argvs" | "argv" => "char",
         "double" => "double",
         "cvar" => "MPI_T_cvar_handle",
@@ -53,7 +53,9 @@ pub fn parameter(p: &Parameter, large: bool) -> String {
         "varargs" => "...".into(),
         "function" => format!("{} *{name}", p.function),
         "polyfunction" => format!("{}{} *{name}", p.function, if large { "_c" } else { "" }),
-        "buffer" | "string" | "f08status" | "fstatus" => format!("{constant}{base} *{name}"),
+        "buffer" | "location" | "string" | "f08status" | "fstatus" => {
+            format!("{constant}{base} *{name}")
+        }
         "status" if p.length.is_none() => format!("{constant}{base} *{name}"),
         "pointer" | "state" | "attribute" | "object" | "void" => format!("void *{name}"),
         "strings" => format!("char *{name}[]"),

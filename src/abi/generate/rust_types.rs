@@ -33,7 +33,7 @@ pub fn parameter(p: &Parameter, large: bool) -> Option<String> {
     let pointer = |to: &str| Some(format!("*{} {to}", if constant { "const" } else { "mut" }));
     match p.kind {
         "varargs" => None,
-        "buffer" | "f08status" => pointer("c_void"),
+        "buffer" | "location" | "f08status" => pointer("c_void"),
         "pointer" | "state" | "attribute" | "object" | "void" => Some("*mut c_void".into()),
         "function" | "polyfunction" => Some("*const c_void".into()),
         "string" => pointer("c_char"),

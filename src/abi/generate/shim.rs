@@ -161,6 +161,7 @@ impl<'a> Shim<'a> {
     fn parameter(&mut self, p: &'a Parameter) {
         let (name, kind) = (p.name, p.kind);
         match (kind, p.direction) {
+            ("location", _) => self.arguments.push(format!("{name} as *mut u8")),
             ("buffer", _) => self.arguments.push(format!("buffer_in::<A>({name})")),
             ("resultlen", _) => self.line(format!("need({name}, \"{name}\")?;")),
             ("string", Direction::In) => self

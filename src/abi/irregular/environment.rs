@@ -2,7 +2,7 @@
 
 use crate::abi::convert::*;
 use crate::abi::entry;
-use crate::abi::kinds::Abi;
+use crate::abi::kinds::{Abi, Handle};
 use crate::base::constant::THREAD_SINGLE;
 use crate::base::error::Object;
 use crate::runtime::calls;
@@ -144,6 +144,59 @@ pub unsafe fn alloc_mem<A: Abi>(size: i64, _info: A::Info, baseptr: *mut c_void)
         let memory = calls::alloc_mem(rt, size)?;
         // SAFETY: not null, so it points to a pointer by contract.
         unsafe { baseptr.cast::<*mut u8>().write(memory) };
+        Ok(())
+    })
+}
+
+/// A new info object with these keys.
+///
+/// # Safety
+/// `place` is null or valid.
+unsafe fn info_of<A: Abi>(name: &'static str, keys: &[(&str, &str)], place: *mut A::Info) -> c_int {
+    entry::anytime::<A>(name, of_none, |rt| {
+        need(place, "the info's place")?;
+        let info = calls::info_create(rt)?;
+        for (key, value) in keys {
+            calls::info_set(rt, info, key, value)?;
+        }
+        // SAFETY: not null, so valid by contract.
+        unsafe { place.write(Handle::of(info)) };
+        Ok(())
+    })
+}
+
+/// MPI_Get_hw_resource_info: no resource type is known.
+///
+/// # Safety
+/// `info` is null or valid.
+pub unsafe fn get_hw_resource_info<A: Abi>(info: *mut A::Info) -> c_int {
+    // SAFETY: the caller's contract is the same.
+    unsafe { info_of::<A>("MPI_Get_hw_resource_info", &[], info) }
+}
+
+/// MPI_Abi_get_info (MPI-5.0 §20.2).
+///
+/// # Safety
+/// `info` is null or valid.
+pub unsafe fn abi_get_info<A: Abi>(info: *mut A::Info) -> c_int {
+    let keys = [
+        ("mpi_aint_size", "8"),
+        ("mpi_count_size", "8"),
+        ("mpi_offset_size", "8"),
+    ];
+    // SAFETY: the caller's contract is the same.
+    unsafe { info_of::<A>("MPI_Abi_get_info", &keys, info) }
+}
+
+/// MPI_Abi_get_fortran_info: no Fortran has told its sizes.
+///
+/// # Safety
+/// `info` is null or valid.
+pub unsafe fn abi_get_fortran_info<A: Abi>(info: *mut A::Info) -> c_int {
+    entry::anytime::<A>("MPI_Abi_get_fortran_info", of_none, |_| {
+        need(info, "info")?;
+        // SAFETY: not null, so valid by contract.
+        unsafe { clear(info) };
         Ok(())
     })
 }

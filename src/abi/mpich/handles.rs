@@ -43,7 +43,7 @@ static BUILTIN: [(u32, u32); 256] = {
     table
 };
 
-#[inline]
+#[inline(always)]
 fn datatype(_: &[(u32, u32)], handle: u32) -> u32 {
     let (known, id) = BUILTIN[handle as usize & 0xff];
     match known == handle {
