@@ -144,7 +144,7 @@ fn whatever_happens_to_a_member_the_others_end_and_it_is_named() {
         (
             "abort 1 5",
             5,
-            "rank 1 (pid N) aborted the job with code 5: as the test asks",
+            "rank 1 (pid N) aborted the job with code 5",
         ),
         ("abort 1 0", 1, "rank 1 (pid N) aborted the job with code 0"),
     ] {
