@@ -83,6 +83,11 @@ impl Runtime {
         if identity.size > 1 {
             trace::set_rank(identity.rank as i32);
         }
+        // A panic ends the process (it never unwinds into C); its last words carry the rank. The job learns of it by
+        // the connection that breaks.
+        std::panic::set_hook(Box::new(|panic| {
+            trace::line(&format!("a defect of Mayfly ends this rank: {panic}"));
+        }));
         let settings = config();
         let options = Options {
             me,
