@@ -36,6 +36,8 @@ pub struct World {
     pub buffered: buffered::Buffered,
     pub messages: Table<MessageId, Matched>,
     pub sessions: session::Sessions,
+    /// Schedules that have run, for the next collectives.
+    pub idle: collective::running::Pool<progress::Message>,
     /// `None` before MPI_Init and after MPI_Finalize.
     pub engine: Option<Engine>,
 }
@@ -64,6 +66,7 @@ impl World {
             buffered: buffered::Buffered::default(),
             messages: Table::new(crate::base::id::FIRST_USER),
             sessions: session::Sessions::new(),
+            idle: collective::running::Pool::default(),
             engine: None,
         }
     }

@@ -2,10 +2,11 @@
 
 use crate::base::error::{Class, Error, Result};
 use crate::base::id::{CommId, PeerId, RequestId};
-use crate::engine::{End, Engine, Outcome, Pattern, Started, Ticket};
+use crate::engine::{Data, End, Engine, Outcome, Pattern, Started, Ticket};
 use crate::fail;
-use crate::mpi::collective::running::{Port, Rank, Running, State};
-use crate::mpi::collective::schedule::{Data, Schedule};
+use crate::mpi::collective::limits::Limits;
+use crate::mpi::collective::running::{self, Port, Rank, Running, State};
+use crate::mpi::collective::{Call, Place};
 use crate::mpi::comm::{Comms, COLLECTIVE, LOCAL_PHASE};
 use crate::mpi::group::Group;
 use crate::mpi::request::Request;
@@ -22,7 +23,7 @@ pub struct Progress {
 /// A user's reduction, to be run with the gate open.
 pub struct Upcall {
     request: RequestId,
-    call: crate::mpi::collective::running::Upcall,
+    call: running::Upcall,
 }
 
 impl Upcall {
@@ -80,7 +81,7 @@ impl Then {
 pub type Words = [[u8; 8]; 4];
 
 /// Where a collective's messages go.
-pub struct Lane {
+struct Lane {
     context: u64,
     local_context: u64,
     tag: i32,
@@ -89,10 +90,27 @@ pub struct Lane {
     remote: Option<Arc<Group>>,
 }
 
-/// A collective under way.
-pub struct Collective {
+/// A schedule with the messages of one communicator.
+pub struct Flight {
     running: Running<Message>,
     lane: Lane,
+}
+
+impl Flight {
+    fn step(&mut self, engine: &mut Engine) -> Result<State> {
+        let lane = &self.lane;
+        self.running.advance(&mut Channel { engine, lane })
+    }
+
+    /// The user's reduction has run.
+    pub fn resumed(&mut self) {
+        self.running.resumed();
+    }
+}
+
+/// A collective under way that has a request.
+pub struct Collective {
+    flight: Flight,
     comm: CommId,
     over: Option<Result<()>>,
     /// A user's reduction is being run; do not advance.
@@ -108,6 +126,13 @@ impl Collective {
     pub fn comm(&self) -> CommId {
         self.comm
     }
+}
+
+/// What a collective did with its turn.
+enum Turn {
+    Waits,
+    Ended,
+    Call(running::Upcall),
 }
 
 /// The engine as a schedule sees it.
@@ -155,11 +180,11 @@ impl From<Started> for Message {
 impl Port for Channel<'_> {
     type Ticket = Message;
 
-    fn send(&mut self, data: &Data, to: Rank) -> Message {
+    fn send(&mut self, data: Data, to: Rank) -> Message {
         let (peer, context, _) = self.resolve(to);
         self.engine
             .send(
-                data.bytes(),
+                data,
                 peer,
                 context,
                 self.lane.rank,
@@ -170,14 +195,14 @@ impl Port for Channel<'_> {
             .into()
     }
 
-    fn recv(&mut self, data: &Data, from: Rank) -> Message {
+    fn recv(&mut self, data: Data, from: Rank) -> Message {
         let (peer, context, rank) = self.resolve(from);
         let pattern = Pattern {
             source: Some(rank),
             tag: Some(self.lane.tag),
         };
         self.engine
-            .receive(data.bytes(), context, pattern, Some(peer))
+            .receive(data, context, pattern, Some(peer))
             .into()
     }
 
@@ -203,16 +228,21 @@ impl Port for Channel<'_> {
 }
 
 impl World {
-    /// Starts a schedule on a communicator; the request completes when this rank's part is done.
-    pub fn start_schedule(
+    /// Builds a collective on a communicator, ready to be run.
+    pub fn collective(
         &mut self,
         comm: CommId,
-        schedule: Schedule,
-        then: Then,
-    ) -> Result<RequestId> {
+        build: impl FnOnce(&mut Call) -> Result<()>,
+    ) -> Result<Flight> {
         let on = self.comms.get_mut(comm)?;
+        // Counted even if the arguments turn out wrong here: they may be right elsewhere.
         let tag = (on.collectives & i32::MAX as u32) as i32;
         on.collectives = on.collectives.wrapping_add(1);
+        let place = Place {
+            rank: on.rank,
+            size: on.size(),
+            remote: on.remote.as_ref().map(|g| g.size() as u32),
+        };
         let lane = Lane {
             context: on.context,
             local_context: on.local_context,
@@ -221,17 +251,53 @@ impl World {
             group: on.group.clone(),
             remote: on.remote.clone(),
         };
-        let running = Running::new(schedule);
+        let mut running = self.idle.take();
+        let mut call = Call {
+            world: self,
+            place,
+            limits: &Limits::DEFAULT,
+            s: &mut running.schedule,
+        };
+        build(&mut call)?;
+        Ok(Flight { running, lane })
+    }
+
+    /// Lets a collective without a request go on: nothing while it waits, then its end, or a user's reduction that is
+    /// to be run before [`Flight::resumed`].
+    pub fn fly(&mut self, flight: &mut Flight) -> Option<Result<Option<running::Upcall>>> {
+        let Some(engine) = &mut self.engine else {
+            return Some(self.engine().map(|_| None));
+        };
+        match flight.step(engine) {
+            Ok(State::Waiting) => None,
+            Ok(State::Call(call)) => Some(Ok(Some(call))),
+            Ok(State::Done) => {
+                self.idle.give(std::mem::take(&mut flight.running));
+                Some(Ok(None))
+            }
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// Starts a collective; the request completes when this rank's part is done.
+    pub fn start_collective(
+        &mut self,
+        comm: CommId,
+        then: Then,
+        build: impl FnOnce(&mut Call) -> Result<()>,
+    ) -> Result<RequestId> {
         let collective = Box::new(Collective {
-            running,
-            lane,
+            flight: self.collective(comm, build)?,
             comm,
             over: None,
             calling: false,
             then,
         });
         let id = self.requests.table.insert(Request::Collective(collective));
-        self.requests.running.push(id);
+        // What can be sent now need not wait for the next call. A user's reduction has to: it is asked for again.
+        if !matches!(self.turn(id), Turn::Ended) {
+            self.requests.running.push(id);
+        }
         Ok(id)
     }
 
@@ -255,62 +321,61 @@ impl World {
     }
 
     fn advance(&mut self, mut moved: bool) -> Progress {
-        let Some(engine) = &mut self.engine else {
-            return Progress {
-                moved,
-                upcall: None,
-            };
-        };
+        let completions = |world: &World| world.engine.as_ref().map(|e| e.core.completions);
+        let before = completions(self);
         let mut at = 0;
         while at < self.requests.running.len() {
             let request = self.requests.running[at];
-            at += 1;
-            let Some(Request::Collective(collective)) = self.requests.table.get_mut(request) else {
-                continue;
-            };
-            let Collective {
-                running,
-                lane,
-                over,
-                calling,
-                ..
-            } = &mut **collective;
-            if *calling || over.is_some() {
-                continue;
-            }
-            let before = engine.core.completions;
-            let state = running.advance(&mut Channel { engine, lane });
-            moved |= engine.core.completions != before;
-            let ended = match state {
-                Ok(State::Waiting) => continue,
-                Ok(State::Call(call)) => {
-                    *calling = true;
+            match self.turn(request) {
+                Turn::Waits => at += 1,
+                Turn::Ended => {
+                    moved = true;
+                    self.requests.running.swap_remove(at);
+                }
+                Turn::Call(call) => {
+                    if let Some(Request::Collective(c)) = self.requests.table.get_mut(request) {
+                        c.calling = true;
+                    }
                     return Progress {
                         moved: true,
                         upcall: Some(Upcall { request, call }),
                     };
                 }
-                Ok(State::Done) => Ok(()),
-                Err(error) => Err(error),
-            };
-            if ended.is_ok() {
-                collective.then.apply(&mut self.comms);
             }
-            collective.over = Some(ended);
-            moved = true;
-            at -= 1;
-            self.requests.running.swap_remove(at);
         }
         Progress {
-            moved,
+            moved: moved || before != completions(self),
             upcall: None,
         }
+    }
+
+    /// Lets one collective go on as far as it can.
+    fn turn(&mut self, request: RequestId) -> Turn {
+        let (Some(engine), Some(Request::Collective(collective))) =
+            (&mut self.engine, self.requests.table.get_mut(request))
+        else {
+            return Turn::Ended;
+        };
+        if collective.calling {
+            return Turn::Waits;
+        }
+        let end = match collective.flight.step(engine) {
+            Ok(State::Waiting) => return Turn::Waits,
+            Ok(State::Call(call)) => return Turn::Call(call),
+            Ok(State::Done) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if end.is_ok() {
+            collective.then.apply(&mut self.comms);
+        }
+        collective.over = Some(end);
+        Turn::Ended
     }
 
     /// A user's reduction has run: its schedule goes on.
     pub fn resume(&mut self, request: RequestId) {
         if let Some(Request::Collective(collective)) = self.requests.table.get_mut(request) {
-            collective.running.resumed();
+            collective.flight.resumed();
             collective.calling = false;
         }
     }
@@ -318,7 +383,10 @@ impl World {
     /// What a collective that was taken from the table has to say.
     pub fn end_collective(&mut self, collective: Collective) -> Result<()> {
         match collective.over {
-            Some(result) => result,
+            Some(result) => {
+                self.idle.give(collective.flight.running);
+                result
+            }
             None => fail!(Intern, "a collective was taken before it was complete"),
         }
     }

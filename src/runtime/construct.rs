@@ -9,7 +9,8 @@ use crate::base::id::{CommId, PeerId, RequestId};
 use crate::engine::{Data, Pattern, Started};
 use crate::fail;
 use crate::mpi::attribute::Attributes;
-use crate::mpi::collective::schedule::{Data as Piece, Rank, Schedule};
+use crate::mpi::collective::schedule::{Data as Piece, Rank};
+use crate::mpi::collective::{tree, Call};
 use crate::mpi::comm::{Comm, CONSTRUCTION};
 use crate::mpi::group::Group;
 use crate::mpi::info::Info;
@@ -563,24 +564,6 @@ pub fn merge(rt: &Runtime, comm: CommId, high: bool) -> Result<CommId> {
     install(rt, comm, Parts::intra(context, Group::new(members, me)))
 }
 
-/// A binomial tree from rank 0 of the local group.
-fn down(schedule: &mut Schedule, rank: u32, size: u32, data: &Piece) {
-    let mut mask = 1;
-    while mask < size && rank & mask == 0 {
-        mask *= 2;
-    }
-    if rank > 0 {
-        schedule.recv(data.clone(), Rank::Local(rank - mask));
-        schedule.fence();
-    }
-    while mask > 1 {
-        mask /= 2;
-        if rank + mask < size {
-            schedule.send(data.clone(), Rank::Local(rank + mask));
-        }
-    }
-}
-
 /// MPI_Comm_idup: the new communicator, whose context id arrives before the request completes.
 pub fn idup(
     rt: &Runtime,
@@ -600,36 +583,14 @@ pub fn idup(
         topology,
         ..Parts::intra(0, seen.group.clone())
     };
-    let byte = rt.with(|w| w.types.get(handle::BYTE).cloned())?;
-    let mut schedule = Schedule::new();
-    let size = seen.group.size() as u32;
     let address: *mut u8 = words.as_mut_ptr().cast();
+    let between = seen.remote.is_some();
     let (new, then) = match &seen.remote {
         None => {
-            down(
-                &mut schedule,
-                seen.rank,
-                size,
-                &Piece::new(address, 8, &byte),
-            );
             let new = install(rt, comm, parts)?;
             (new, Then::Context { comm: new, words })
         }
         Some(remote) => {
-            if seen.rank == 0 {
-                schedule.send(Piece::new(address, 16, &byte), Rank::Remote(0));
-                schedule.recv(
-                    Piece::new(address.wrapping_add(16), 16, &byte),
-                    Rank::Remote(0),
-                );
-                schedule.fence();
-            }
-            down(
-                &mut schedule,
-                seen.rank,
-                size,
-                &Piece::new(address, 32, &byte),
-            );
             let hidden = install(rt, comm, Parts::intra(0, seen.group.clone()))?;
             let new = install(
                 rt,
@@ -649,6 +610,17 @@ pub fn idup(
             )
         }
     };
-    let request = rt.with(|w| w.start_schedule(comm, schedule, then))?;
+    let build = |call: &mut Call| {
+        let word = |first: usize, n: usize| Piece::bytes(address.wrapping_add(8 * first), 8 * n);
+        if between && call.place.rank == 0 {
+            call.s.send(word(0, 2), Rank::Remote(0));
+            call.s.recv(word(2, 2), Rank::Remote(0));
+            call.s.fence();
+        }
+        let all = if between { word(0, 4) } else { word(0, 1) };
+        tree(call.s, call.place, 0, all);
+        Ok(())
+    };
+    let request = rt.with(|w| w.start_collective(comm, then, build))?;
     Ok((new, request))
 }

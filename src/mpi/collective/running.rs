@@ -1,19 +1,20 @@
 //! Running a schedule, a bit at every turn of progress.
 
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::base::id::DatatypeId;
+use crate::engine;
 use crate::mpi::collective::schedule::{Data, Schedule, Step};
 use crate::mpi::datatype;
-use crate::mpi::op::{self, OpKind, UserFunction};
+use crate::mpi::op::{OpKind, UserFunction};
 
 pub use crate::mpi::collective::schedule::Rank;
 
-/// What carries a schedule's messages.
+/// What carries a schedule's messages. Messages between two processes arrive in the order in which they were sent.
 pub trait Port {
     type Ticket;
-    fn send(&mut self, data: &Data, to: Rank) -> Self::Ticket;
-    fn recv(&mut self, data: &Data, from: Rank) -> Self::Ticket;
-    /// `None`: under way.
+    fn send(&mut self, data: engine::Data, to: Rank) -> Self::Ticket;
+    fn recv(&mut self, data: engine::Data, from: Rank) -> Self::Ticket;
+    /// `None`: under way. Not asked again once it has answered.
     fn test(&mut self, ticket: &Self::Ticket) -> Option<Result<()>>;
 }
 
@@ -42,9 +43,45 @@ impl Upcall {
 
 /// A schedule under way; `T` is the port's ticket.
 pub struct Running<T> {
-    schedule: Schedule,
+    pub schedule: Schedule,
+    /// The step to be done next.
     at: usize,
+    /// Messages in the order in which they were started; those before `open` are over.
     pending: Vec<T>,
+    open: usize,
+    /// What went wrong first. The rest still runs, so that no peer waits for this one in vain.
+    trouble: Option<Error>,
+}
+
+impl<T> Default for Running<T> {
+    fn default() -> Running<T> {
+        Running::new(Schedule::default())
+    }
+}
+
+/// What has run, for its memory.
+pub struct Pool<T>(Vec<Running<T>>);
+
+impl<T> Default for Pool<T> {
+    fn default() -> Pool<T> {
+        Pool(Vec::new())
+    }
+}
+
+impl<T> Pool<T> {
+    /// With an empty schedule.
+    pub fn take(&mut self) -> Running<T> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    /// Keeps its memory for later, unless that is much. Only when it is done.
+    pub fn give(&mut self, mut running: Running<T>) {
+        if self.0.len() < 16 && running.schedule.steps.capacity() <= 4096 {
+            running.rewind();
+            running.schedule.clear();
+            self.0.push(running);
+        }
+    }
 }
 
 impl<T> Running<T> {
@@ -53,64 +90,59 @@ impl<T> Running<T> {
             schedule,
             at: 0,
             pending: Vec::new(),
+            open: 0,
+            trouble: None,
         }
     }
 
+    /// Back to the first step, to run once more. Only when it is done.
+    pub fn rewind(&mut self) {
+        self.at = 0;
+        self.pending.clear();
+        self.open = 0;
+        self.trouble = None;
+    }
+
     /// Goes on as far as it can without waiting.
+    ///
+    /// # Errors
+    /// The first of its messages' errors, when all is over.
     pub fn advance(&mut self, port: &mut impl Port<Ticket = T>) -> Result<State> {
         loop {
-            match self.schedule.steps.get(self.at) {
-                None | Some(Step::Fence) => {
-                    if !self.settle(port)? {
+            let Some(step) = self.schedule.steps.get(self.at) else {
+                if !self.settle(port, 0) {
+                    return Ok(State::Waiting);
+                }
+                return match self.trouble.take() {
+                    None => Ok(State::Done),
+                    Some(error) => Err(error),
+                };
+            };
+            match step {
+                Step::Fence { keep } => {
+                    let keep = *keep as usize;
+                    if !self.settle(port, keep) {
                         return Ok(State::Waiting);
                     }
-                    if self.at >= self.schedule.steps.len() {
-                        return Ok(State::Done);
-                    }
                 }
-                Some(Step::Send { data, to }) => {
-                    let ticket = port.send(data, *to);
+                Step::Send { data, to } => {
+                    let ticket = port.send(self.schedule.wire(data), *to);
                     self.pending.push(ticket);
                 }
-                Some(Step::Recv { data, from }) => {
-                    let ticket = port.recv(data, *from);
+                Step::Recv { data, from } => {
+                    let ticket = port.recv(self.schedule.wire(data), *from);
                     self.pending.push(ticket);
                 }
-                Some(Step::Copy { from, to }) => {
-                    // SAFETY: buffers of the program, valid until the collective completes (MPI-5.0 §6.12), or
-                    // scratch of this schedule.
-                    unsafe {
-                        datatype::copy(
-                            (&from.ty, from.count, from.buffer),
-                            (&to.ty, to.count, to.buffer),
-                        )
-                    };
-                }
-                Some(Step::Reduce {
-                    op,
-                    id,
-                    ty,
+                Step::Copy { from, to } => self.copy(from, to),
+                Step::Reduce {
                     input,
                     inout,
                     count,
-                }) => match &op.kind {
-                    OpKind::User(function) => {
-                        let call = Upcall {
-                            function: function.clone(),
-                            input: *input,
-                            inout: *inout,
-                            count: *count,
-                            id: *id,
-                        };
+                } => {
+                    if let Some(call) = self.reduce(*input, *inout, *count) {
                         return Ok(State::Call(call));
                     }
-                    OpKind::Predefined(which) => {
-                        if let Some(basic) = ty.id() {
-                            // SAFETY: as above; the builder checked that op and type fit.
-                            unsafe { op::apply(*which, basic, *input, *inout, *count) };
-                        }
-                    }
-                },
+                }
             }
             self.at += 1;
         }
@@ -121,18 +153,72 @@ impl<T> Running<T> {
         self.at += 1;
     }
 
-    /// Is everything that was started over?
-    fn settle(&mut self, port: &mut impl Port<Ticket = T>) -> Result<bool> {
-        let mut trouble = Ok(());
-        self.pending.retain(|ticket| match port.test(ticket) {
-            None => true,
-            Some(Ok(())) => false,
-            Some(Err(error)) => {
-                trouble = Err(error);
-                false
+    /// Are all messages over but for the newest `keep`?
+    fn settle(&mut self, port: &mut impl Port<Ticket = T>, keep: usize) -> bool {
+        let end = self.pending.len().saturating_sub(keep);
+        while self.open < end {
+            match port.test(&self.pending[self.open]) {
+                None => return false,
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    self.trouble.get_or_insert(error);
+                }
             }
-        });
-        trouble?;
-        Ok(self.pending.is_empty())
+            self.open += 1;
+        }
+        if self.open == self.pending.len() {
+            self.pending.clear();
+            self.open = 0;
+        }
+        true
+    }
+
+    fn copy(&self, from: &Data, to: &Data) {
+        let s = &self.schedule;
+        match (s.ty(from), s.ty(to)) {
+            // SAFETY: buffers of the program, valid until the collective completes (MPI-5.0 §6.12), or scratch of
+            // this schedule; of both sides the smaller size is copied.
+            (None, None) => unsafe {
+                std::ptr::copy(from.buffer, to.buffer, from.count.min(to.count));
+            },
+            (None, Some(ty)) => {
+                // SAFETY: as above.
+                unsafe {
+                    let bytes = std::slice::from_raw_parts(from.buffer, from.count);
+                    datatype::unpack(ty, to.count, to.buffer, 0, bytes);
+                }
+            }
+            (Some(ty), None) => {
+                // SAFETY: as above.
+                unsafe {
+                    let bytes = std::slice::from_raw_parts_mut(to.buffer, to.count);
+                    datatype::pack(ty, from.count, from.buffer, 0, bytes);
+                }
+            }
+            (Some(a), Some(b)) => {
+                // SAFETY: as above.
+                unsafe { datatype::copy((a, from.count, from.buffer), (b, to.count, to.buffer)) };
+            }
+        }
+    }
+
+    /// Reduces, or says that the user's function has to.
+    fn reduce(&self, input: *mut u8, inout: *mut u8, count: usize) -> Option<Upcall> {
+        let fold = self.schedule.fold.as_ref()?;
+        if let OpKind::User(function) = &fold.op.kind {
+            return Some(Upcall {
+                function: function.clone(),
+                input,
+                inout,
+                count,
+                id: fold.id,
+            });
+        }
+        if let Some(kernel) = fold.kernel {
+            // SAFETY: as in `copy`; the builder lets input and inout never overlap, and checked that operation and
+            // type fit.
+            unsafe { kernel(input, inout, count) };
+        }
+        None
     }
 }

@@ -1,0 +1,148 @@
+//! Which algorithm: by what every rank knows to be the same everywhere (bytes, ranks, the operation).
+
+/// Switch points, in bytes where nothing else is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// A bcast from here on scatters the data and gathers them everywhere, from 4 ranks on.
+    pub bcast_split: usize,
+    /// Blocks up to here are gathered and scattered along a tree, from 4 ranks on.
+    pub tree_block: usize,
+    /// All blocks together from here on go round a ring in an allgather.
+    pub allgather_ring: usize,
+    /// Blocks up to here are forwarded by others in an alltoall, from 8 ranks on.
+    pub alltoall_forward: usize,
+    /// Pairs of messages that an alltoall has under way.
+    pub window: u32,
+    /// The same for blocks of at least `segment`.
+    pub large_window: u32,
+    /// A reduce or allreduce from here on shares the work.
+    pub reduce_split: usize,
+    /// An allreduce from here on sends the shares round a ring; of ranks that are no power of two from
+    /// `allreduce_ring_odd` on.
+    pub allreduce_ring: usize,
+    pub allreduce_ring_odd: usize,
+    /// A reduce_scatter from here on exchanges blocks between all pairs.
+    pub scatter_pairs: usize,
+    /// Messages whose elements are combined on arrival come in pieces of about this size.
+    pub segment: usize,
+}
+
+impl Limits {
+    pub const DEFAULT: Limits = Limits {
+        bcast_split: 64 << 10,
+        tree_block: 1 << 10,
+        allgather_ring: 64 << 10,
+        alltoall_forward: 128,
+        window: 32,
+        large_window: 8,
+        reduce_split: 16 << 10,
+        allreduce_ring: 4 << 20,
+        allreduce_ring_odd: 512 << 10,
+        scatter_pairs: 64 << 10,
+        segment: 256 << 10,
+    };
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bcast {
+    Tree,
+    /// Scattered along a tree, then gathered round a ring.
+    Split,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Allgather {
+    /// Blocks double with each partner; a power of two of ranks.
+    Doubling,
+    /// Blocks double, shifted (Bruck).
+    Shifted,
+    Ring,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Allreduce {
+    /// Whole vectors meet pairwise; keeps the order of ranks.
+    Doubling,
+    /// Halves are combined, then gathered (Rabenseifner).
+    Halving,
+    Ring,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReduceScatter {
+    Halving,
+    Pairs,
+    /// Reduced at rank 0, then scattered; keeps the order of ranks.
+    Root,
+    /// All blocks collected, then combined in the order of ranks.
+    Ordered,
+}
+
+impl Limits {
+    pub fn bcast(&self, bytes: usize, ranks: u32) -> Bcast {
+        if bytes >= self.bcast_split && ranks >= 4 {
+            Bcast::Split
+        } else {
+            Bcast::Tree
+        }
+    }
+
+    /// May blocks of this size pass through others on their way to or from a root?
+    pub fn tree(&self, block: usize, ranks: u32) -> bool {
+        block <= self.tree_block && ranks >= 4
+    }
+
+    /// `even`: all blocks are equal.
+    pub fn allgather(&self, total: usize, ranks: u32, even: bool) -> Allgather {
+        if total >= self.allgather_ring {
+            Allgather::Ring
+        } else if even && ranks.is_power_of_two() {
+            Allgather::Doubling
+        } else {
+            Allgather::Shifted
+        }
+    }
+
+    /// May blocks of this size be forwarded in an alltoall?
+    pub fn forward(&self, block: usize, ranks: u32) -> bool {
+        block <= self.alltoall_forward && ranks >= 8
+    }
+
+    /// Messages under way for blocks of about this size.
+    pub fn window(&self, block: usize) -> u32 {
+        if block >= self.segment {
+            self.large_window
+        } else {
+            self.window
+        }
+    }
+
+    /// May a reduction of this many elements be shared among the ranks? `free`: any order and any cut will do.
+    pub fn share(&self, bytes: usize, count: usize, ranks: u32, free: bool) -> bool {
+        free && bytes >= self.reduce_split && count >= ranks as usize
+    }
+
+    pub fn allreduce(&self, bytes: usize, count: usize, ranks: u32, free: bool) -> Allreduce {
+        let ring = if ranks.is_power_of_two() {
+            self.allreduce_ring
+        } else {
+            self.allreduce_ring_odd
+        };
+        if !self.share(bytes, count, ranks, free) {
+            Allreduce::Doubling
+        } else if bytes >= ring && ranks > 2 {
+            Allreduce::Ring
+        } else {
+            Allreduce::Halving
+        }
+    }
+
+    pub fn reduce_scatter(&self, bytes: usize, commute: bool) -> ReduceScatter {
+        match (commute, bytes >= self.scatter_pairs) {
+            (true, false) => ReduceScatter::Halving,
+            (true, true) => ReduceScatter::Pairs,
+            (false, false) => ReduceScatter::Root,
+            (false, true) => ReduceScatter::Ordered,
+        }
+    }
+}

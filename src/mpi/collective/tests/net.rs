@@ -1,0 +1,283 @@
+//! Many processes in one test: their schedules, and a network that delivers in a random order (though between two
+//! processes in the order sent), some messages at once and some only when they are received.
+
+use crate::base::error::{Class, Error, Result};
+use crate::engine::Data;
+use crate::mpi::collective::limits::Limits;
+use crate::mpi::collective::running::{Port, Rank, Running, State, Upcall};
+use crate::mpi::collective::{Call, Place};
+use crate::mpi::World;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Random numbers from a seed.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 20) as usize % n
+    }
+
+    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len())]
+    }
+}
+
+enum Sent {
+    /// Left the sender's buffer.
+    Whole(Vec<u8>),
+    /// Is read when it is received.
+    Announced(Data, usize),
+}
+
+#[derive(Default)]
+struct Link {
+    sent: VecDeque<Sent>,
+    posted: VecDeque<(Data, usize)>,
+}
+
+/// (from, to, between the groups?)
+type Way = (usize, usize, bool);
+
+struct Net {
+    random: Random,
+    links: BTreeMap<Way, Link>,
+    /// Ways with a message and a receive.
+    ready: Vec<Way>,
+    over: Vec<Option<Result<()>>>,
+    /// Is a message whose size is not the receive's a mistake?
+    strict: bool,
+}
+
+impl Net {
+    fn ticket(&mut self, over: bool) -> usize {
+        self.over.push(over.then_some(Ok(())));
+        self.over.len() - 1
+    }
+
+    fn meet(&mut self, way: Way) {
+        let link = &self.links[&way];
+        let matched = link.sent.len().min(link.posted.len());
+        if matched > self.ready.iter().filter(|w| **w == way).count() {
+            self.ready.push(way);
+        }
+    }
+
+    /// Delivers one message; false if there is none.
+    fn deliver(&mut self) -> bool {
+        if self.ready.is_empty() {
+            return false;
+        }
+        let way = self.ready.swap_remove(self.random.below(self.ready.len()));
+        let link = self.links.get_mut(&way).unwrap();
+        let (Some(sent), Some((data, ticket))) = (link.sent.pop_front(), link.posted.pop_front())
+        else {
+            panic!("ready, but nothing there")
+        };
+        let bytes = match sent {
+            Sent::Whole(bytes) => bytes,
+            Sent::Announced(from, ticket) => {
+                self.over[ticket] = Some(Ok(()));
+                let mut bytes = vec![0; from.bytes];
+                from.read(0, &mut bytes);
+                bytes
+            }
+        };
+        if self.strict {
+            assert_eq!(bytes.len(), data.bytes, "size of a message on {way:?}");
+        }
+        data.write(0, &bytes);
+        self.over[ticket] = Some(if bytes.len() > data.bytes {
+            Err(Error::new(Class::Truncate, "too long"))
+        } else {
+            Ok(())
+        });
+        true
+    }
+}
+
+/// One process's end of the network.
+struct End<'a> {
+    net: &'a mut Net,
+    me: usize,
+    /// Numbers of the first process of the local and of the remote group.
+    bases: (usize, usize),
+}
+
+impl End<'_> {
+    fn number(&self, rank: Rank) -> (usize, bool) {
+        match rank {
+            Rank::Local(rank) => (self.bases.0 + rank as usize, false),
+            Rank::Remote(rank) => (self.bases.1 + rank as usize, true),
+        }
+    }
+}
+
+impl Port for End<'_> {
+    type Ticket = usize;
+
+    fn send(&mut self, data: Data, to: Rank) -> usize {
+        let (to, remote) = self.number(to);
+        assert!(to != self.me || remote, "a message to itself");
+        let way = (self.me, to, remote);
+        let (sent, ticket);
+        if self.net.random.below(2) == 0 {
+            let mut bytes = vec![0; data.bytes];
+            data.read(0, &mut bytes);
+            sent = Sent::Whole(bytes);
+            ticket = self.net.ticket(true);
+        } else {
+            ticket = self.net.ticket(false);
+            sent = Sent::Announced(data, ticket);
+        }
+        self.net.links.entry(way).or_default().sent.push_back(sent);
+        self.net.meet(way);
+        ticket
+    }
+
+    fn recv(&mut self, data: Data, from: Rank) -> usize {
+        let (from, remote) = self.number(from);
+        let way = (from, self.me, remote);
+        let ticket = self.net.ticket(false);
+        let posted = (data, ticket);
+        self.net
+            .links
+            .entry(way)
+            .or_default()
+            .posted
+            .push_back(posted);
+        self.net.meet(way);
+        ticket
+    }
+
+    fn test(&mut self, ticket: &usize) -> Option<Result<()>> {
+        self.net.over[*ticket].clone()
+    }
+}
+
+/// Processes with their schedules of one collective.
+pub struct Job {
+    running: Vec<Running<usize>>,
+    bases: Vec<(usize, usize)>,
+    pub strict: bool,
+}
+
+impl Job {
+    /// One group, or the two of an inter-communicator. `build` gets the process's number, which goes on from the
+    /// first group to the second.
+    pub fn new(
+        world: &World,
+        limits: &Limits,
+        groups: &[u32],
+        mut build: impl FnMut(&mut Call, usize) -> Result<()>,
+    ) -> Job {
+        let mut job = Job {
+            running: Vec::new(),
+            bases: Vec::new(),
+            strict: true,
+        };
+        for (group, &size) in groups.iter().enumerate() {
+            let first = if group == 0 { 0 } else { groups[0] as usize };
+            let other = if group == 0 { groups[0] as usize } else { 0 };
+            for rank in 0..size {
+                let mut running = Running::default();
+                let mut call = Call {
+                    world,
+                    place: Place {
+                        rank,
+                        size,
+                        remote: (groups.len() == 2).then(|| groups[1 - group]),
+                    },
+                    limits,
+                    s: &mut running.schedule,
+                };
+                build(&mut call, first + rank as usize).unwrap();
+                job.running.push(running);
+                job.bases.push((first, other));
+            }
+        }
+        job
+    }
+
+    /// Runs all to their ends; what each says of it.
+    pub fn run(&mut self, seed: u64) -> Vec<Result<()>> {
+        let mut net = Net {
+            random: Random::new(seed),
+            links: BTreeMap::new(),
+            ready: Vec::new(),
+            over: Vec::new(),
+            strict: self.strict,
+        };
+        let mut ends: Vec<Option<Result<()>>> = self.running.iter().map(|_| None).collect();
+        let mut calls: Vec<Option<Upcall>> = self.running.iter().map(|_| None).collect();
+        let mut open: Vec<usize> = (0..self.running.len()).collect();
+        let mut stuck = 0;
+        while !open.is_empty() {
+            let at = net.random.below(open.len());
+            let me = open[at];
+            if let Some(call) = calls[me].take() {
+                call.run();
+                self.running[me].resumed();
+            }
+            let before = net.over.len();
+            let mut end = End {
+                net: &mut net,
+                me,
+                bases: self.bases[me],
+            };
+            match self.running[me].advance(&mut end) {
+                Ok(State::Waiting) => stuck += 1,
+                Ok(State::Call(call)) => {
+                    calls[me] = Some(call);
+                    stuck = 0;
+                }
+                Ok(State::Done) => {
+                    ends[me] = Some(Ok(()));
+                    open.swap_remove(at);
+                    stuck = 0;
+                }
+                Err(error) => {
+                    ends[me] = Some(Err(error));
+                    open.swap_remove(at);
+                    stuck = 0;
+                }
+            }
+            if net.over.len() > before {
+                stuck = 0;
+            }
+            for _ in 0..net.random.below(4) {
+                if net.deliver() {
+                    stuck = 0;
+                }
+            }
+            if stuck > 1000 + 20 * open.len() {
+                while net.deliver() {
+                    stuck = 0;
+                }
+                assert_eq!(stuck, 0, "{open:?} wait for ever");
+            }
+        }
+        for (way, link) in &net.links {
+            assert!(
+                link.sent.is_empty(),
+                "nobody receives what is sent on {way:?}"
+            );
+            assert!(
+                link.posted.is_empty(),
+                "nobody sends what is awaited on {way:?}"
+            );
+        }
+        ends.into_iter().map(Option::unwrap).collect()
+    }
+
+    /// Back to the beginning, as a persistent collective.
+    pub fn rewind(&mut self) {
+        self.running.iter_mut().for_each(Running::rewind);
+    }
+}
