@@ -95,10 +95,14 @@ impl Codes {
     }
 
     /// # Errors
-    /// `Arg`: predefined, unknown, a code rather than a class, or a class that still has codes.
+    /// `Arg`: predefined, unknown, a code rather than a class, or a class that still has codes or a string.
     pub fn remove_class(&mut self, class: i32) -> Result<()> {
-        if self.entry(class)?.class != class {
+        let entry = self.entry(class)?;
+        if entry.class != class {
             fail!(Arg, "{class} is an error code, not an error class");
+        }
+        if !entry.text.is_empty() {
+            fail!(Arg, "error class {class} still has a string");
         }
         let codes = self
             .entries
@@ -114,10 +118,14 @@ impl Codes {
     }
 
     /// # Errors
-    /// `Arg`: predefined, unknown, or a class.
+    /// `Arg`: predefined, unknown, a class, or a code that still has a string.
     pub fn remove_code(&mut self, code: i32) -> Result<()> {
-        if self.entry(code)?.class == code {
+        let entry = self.entry(code)?;
+        if entry.class == code {
             fail!(Arg, "{code} is an error class, not an error code");
+        }
+        if !entry.text.is_empty() {
+            fail!(Arg, "error code {code} still has a string");
         }
         self.remove(code);
         Ok(())

@@ -219,6 +219,9 @@ pub fn comm_disconnect(rt: &Runtime, comm: CommId) -> Result<()> {
 
 /// The name given to it.
 pub fn comm_get_name(rt: &Runtime, comm: CommId) -> Result<String> {
+    if comm == handle::COMM_NULL {
+        return Ok("MPI_COMM_NULL".to_string());
+    }
     rt.with(|w| Ok(w.comms.get(comm)?.name.clone()))
 }
 
