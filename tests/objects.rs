@@ -339,6 +339,8 @@ fn operations(rt: &Runtime) {
     let (input, inout) = (a.as_mut_ptr().cast(), b.as_mut_ptr().cast());
     calls::reduce_local(rt, input, inout, 2, handle::INT, handle::SUM).unwrap();
     assert_eq!(b, [11, 22]);
+    let aliased = calls::reduce_local(rt, inout, inout, 2, handle::INT, handle::SUM);
+    assert_eq!(aliased.unwrap_err().class, Class::Buffer);
     let pair = calls::type_contiguous(rt, 2, handle::INT).unwrap();
     calls::type_commit(rt, pair).unwrap();
     let derived = calls::reduce_local(rt, input, inout, 1, pair, handle::SUM);
