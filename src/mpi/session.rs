@@ -51,8 +51,8 @@ impl Default for Sessions {
 /// # Errors
 /// `Arg`: none of them.
 pub fn process_set(name: &str) -> Result<usize> {
-    let same = |set: &&str| set.eq_ignore_ascii_case(name);
-    match PROCESS_SETS.iter().position(|set| same(&set)) {
+    let named = |set: &&str| set.eq_ignore_ascii_case(name);
+    match PROCESS_SETS.iter().position(named) {
         Some(index) => Ok(index),
         None => fail!(Arg, "there is no process set \"{name}\""),
     }

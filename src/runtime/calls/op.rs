@@ -43,6 +43,9 @@ pub fn reduce_local(
     if inbuf == IN_PLACE || inoutbuf == IN_PLACE {
         fail!(Buffer, "MPI_IN_PLACE has no meaning here");
     }
+    if inbuf == inoutbuf && count > 0 {
+        fail!(Buffer, "both buffers are at {inbuf:p}");
+    }
     let (op, ty) =
         rt.with(|w| Ok((w.ops.get(op)?.clone(), w.types.committed(datatype)?.clone())))?;
     op::check_type(&op, &ty)?;
