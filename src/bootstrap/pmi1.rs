@@ -33,21 +33,20 @@ impl Pmi1 {
         };
         pmi.ask("init pmi_version=1 pmi_subversion=1", "response_to_init")?;
         let maxes = pmi.ask("get_maxes", "maxes")?;
-        pmi.value_max = field(&maxes, "vallen_max")
-            .and_then(|v| v.parse().ok())
-            .unwrap_or(256);
+        // Slurm's server reads a command into 1,024 bytes, whatever it says of values.
+        let value_max = field(&maxes, "vallen_max").and_then(|v| v.parse().ok());
+        pmi.value_max = value_max.unwrap_or(256).min(512);
         let appnum = pmi.ask("get_appnum", "appnum")?;
         let universe = pmi.ask("get_universe_size", "universe_size")?;
         let name = pmi.ask("get_my_kvsname", "my_kvsname")?;
         pmi.store = field(&name, "kvsname").unwrap_or_default().to_string();
-        let universe = field(&universe, "size").and_then(|v| v.parse::<i32>().ok());
+        let number = |answer: &str, key| field(answer, key).and_then(|v| v.parse::<i32>().ok());
+        let (appnum, universe) = (number(&appnum, "appnum"), number(&universe, "size"));
         let place = Place {
             rank,
             size,
-            appnum: field(&appnum, "appnum")
-                .and_then(|v| v.parse().ok())
-                .unwrap_or(0),
             // Some launchers answer with a negative number when they do not know.
+            appnum: appnum.filter(|&n| n >= 0).unwrap_or(0),
             universe: universe.filter(|&n| n > 0),
         };
         Ok((place, pmi))
