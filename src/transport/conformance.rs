@@ -19,17 +19,20 @@ enum Over {
     Memfd,
     File,
     Tcp,
+    /// TCP with fewer connections than peers.
+    Few,
     /// Odd ranks have TCP only, the others both.
     Mixed,
 }
 
-const ALL: [Over; 7] = [
+const ALL: [Over; 8] = [
     Over::Sim(0),
     Over::Sim(1),
     Over::Sim(2),
     Over::Memfd,
     Over::File,
     Over::Tcp,
+    Over::Few,
     Over::Mixed,
 ];
 
@@ -74,6 +77,9 @@ fn cluster(over: Over, ranks: u32) -> Vec<Links> {
     let addresses: Vec<Vec<u8>> = links.iter().map(Links::address).collect();
     for l in &mut links {
         l.introduce(addresses.clone()).expect("introduced");
+        if let (Over::Few, Some(tcp)) = (over, &mut l.tcp) {
+            tcp.budget = 1;
+        }
     }
     links
 }
@@ -333,7 +339,7 @@ fn memory_is_fetched_where_that_is_possible() {
             drop(second);
             vec![could]
         });
-        if matches!(over, Over::Tcp | Over::Mixed) {
+        if matches!(over, Over::Tcp | Over::Few | Over::Mixed) {
             assert!(!could[0]);
         }
     }

@@ -1,7 +1,7 @@
 //! The greeting of two ranks on a new connection, before any frame.
 //!
 //! The one who dials sends its [`Hello`]; the one who listens answers with its own and a proof that it knows the
-//! job's token; the dialler sends its proof, and frames after it. A proof is an HMAC under the token over both hellos
+//! job's token; the dialler sends its proof; the listener sends [`WELCOME`], and frames flow. A proof is an HMAC under the token over both hellos
 //! (with fresh nonces) and a letter for the role: the token never travels, nothing can be replayed or reflected.
 
 use crate::wire::sha256;
@@ -9,6 +9,8 @@ use crate::wire::sha256;
 const MAGIC: &[u8; 8] = b"MAYFLY\0\x01";
 /// Bytes of an encoded [`Hello`].
 pub const HELLO: usize = 48;
+/// The listener's last byte before frames: until it comes, the dialler may be sent away and has lost nothing.
+pub const WELCOME: u8 = b'w';
 /// Bytes of a proof.
 pub const PROOF: usize = 32;
 

@@ -3,8 +3,9 @@
 use crate::base::id::PeerId;
 use crate::debug;
 use crate::transport::os;
+use crate::transport::tcp::door::explain;
 use crate::transport::tcp::link::{Link, Queue, Stage};
-use crate::transport::tcp::{data, explain, net, Tcp, NONE};
+use crate::transport::tcp::{data, net, Tcp, NONE};
 use crate::wire::hello::Hello;
 use std::io;
 use std::time::{Duration, Instant};
@@ -14,6 +15,10 @@ const ATTEMPT: Duration = Duration::from_secs(2);
 /// The first pause after all addresses failed; it doubles, up to [`LONGEST`].
 const PAUSE: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_secs(1);
+/// A peer answers a greeting when it next calls MPI, however long it computes.
+const COMPUTING: Duration = Duration::from_secs(86_400);
+/// So often may all addresses fail in any way.
+const ROUNDS: u32 = 100;
 /// So often may all addresses refuse: somebody who announced a port listens on it or is dead.
 const REFUSALS: u32 = 5;
 
@@ -32,6 +37,8 @@ pub struct Dial {
     rounds: u32,
     /// All attempts of this round were refused, by the machine or by whoever listens there.
     refused: bool,
+    /// The attempt under way has a connection.
+    connected: bool,
     /// What each address said last.
     errors: Vec<Option<String>>,
 }
@@ -60,6 +67,7 @@ impl Tcp {
             deadline: now + self.patience,
             rounds: 0,
             refused: true,
+            connected: false,
             errors: vec![None; p.targets.len()],
         }));
         self.dialling.push(peer);
@@ -89,27 +97,13 @@ impl Tcp {
                 dial.deadline
             };
             let made = net::connect(target).and_then(|fd| {
-                let link = Link {
-                    fd,
-                    id: 0,
-                    stage: Stage::Connecting,
-                    peer,
-                    at: target.to_string(),
-                    since: now,
-                    ours: Hello {
-                        job: self.job,
-                        from: self.me,
-                        to: peer,
-                        nonce: os::nonce(),
-                    },
-                    theirs: None,
-                    input: Queue::default(),
-                    output: Queue::default(),
-                    frame: 0,
-                    pending: false,
-                    writes: true,
-                    broken: None,
+                let ours = Hello {
+                    job: self.job,
+                    from: self.me,
+                    to: peer,
+                    nonce: os::nonce(),
                 };
+                let link = Link::new(fd, Stage::Connecting, target.to_string(), ours);
                 self.insert(link, true)
             });
             match made {
@@ -119,7 +113,12 @@ impl Tcp {
                     }
                     return;
                 }
-                Err(error) => self.refuse(peer, &error),
+                Err(error) => {
+                    if error.raw_os_error() == Some(libc::EMFILE) {
+                        self.relax();
+                    }
+                    self.refuse(peer, &error);
+                }
             }
         }
     }
@@ -146,7 +145,8 @@ impl Tcp {
         let p = &mut self.peers[peer as usize];
         let Some(dial) = &mut p.dial else { return };
         dial.rounds += 1;
-        if now >= dial.deadline || (dial.refused && dial.rounds >= REFUSALS) {
+        let refused = dial.refused && dial.rounds >= REFUSALS;
+        if now >= dial.deadline || refused || dial.rounds >= ROUNDS {
             self.give_up(peer);
             return;
         }
@@ -156,20 +156,33 @@ impl Tcp {
         dial.refused = true;
     }
 
-    /// The peer's own connection is there first: it does as well, for no frame was sent yet. Never do both sides drop
-    /// their own for the other's: who has the dialler's proof has it from one that stays with its connection.
-    pub(super) fn adopt(&mut self, peer: u32) {
+    /// The peer's own connection is there first, or this rank's was sent away: the peer's does as well, for no frame
+    /// was sent yet. Not while this rank's proof is under way: the peer may have welcomed it already. So never do both
+    /// sides drop their own for the other's.
+    pub(super) fn adopt(&mut self, peer: u32) -> bool {
         let p = &mut self.peers[peer as usize];
-        let Some(mut dial) = p.dial.take() else {
-            return;
-        };
         let at = p.inbound;
+        let stage = |at: u32| {
+            let link = self.links.get(at as usize).and_then(Option::as_deref);
+            link.map(|l| (l.stage, l.rests()))
+        };
+        if !matches!(stage(at), Some((Stage::Ready, false))) {
+            return false;
+        }
+        let Some(dial) = &p.dial else { return false };
+        if matches!(stage(dial.link), Some((Stage::Knocking, _))) {
+            return false;
+        }
+        let Some(mut dial) = p.dial.take() else {
+            return false;
+        };
         p.out = at;
         self.dialling.retain(|d| *d != peer);
         if dial.link != NONE {
             self.remove(dial.link);
         }
         self.hand_over(at, &mut dial.output);
+        true
     }
 
     fn give_up(&mut self, peer: u32) {
@@ -222,6 +235,10 @@ impl Tcp {
                 link.stage = Stage::Greeting;
                 link.writes = false;
                 let _ = self.epoll.change(link.fd.0, data(at, link.id), true, false);
+                if let Some(dial) = &mut self.peers[peer as usize].dial {
+                    dial.connected = true;
+                    dial.until = Instant::now() + COMPUTING;
+                }
             }
             Err(error) => {
                 self.remove(at);
@@ -247,8 +264,17 @@ impl Tcp {
             _ => return,
         }
         debug!("rank {peer} was not reached: {error}");
+        let now = Instant::now();
+        if let Some(dial) = &mut self.peers[peer as usize].dial {
+            if std::mem::take(&mut dial.connected) {
+                // The wait for an answer was the peer's.
+                dial.deadline = now + self.patience;
+            }
+        }
         self.refuse(peer, error);
-        self.attempt(peer, Instant::now());
+        if !self.adopt(peer) {
+            self.attempt(peer, now);
+        }
     }
 
     /// Attempts that take too long end, pauses that are over too.

@@ -1,77 +1,14 @@
-//! Who is at the other end: no frame is read before that is proven, and a stranger costs little.
+//! Who is at the other end: no frame is read before that is proven.
 
-use crate::transport::os::{self, Fd};
 use crate::transport::tcp::dial::all_sent;
-use crate::transport::tcp::link::{Link, Queue, Stage};
+use crate::transport::tcp::link::{Link, Stage};
 use crate::transport::tcp::{net, Tcp, NONE};
-use crate::warning;
 use crate::wire::frame::HEADER;
-use crate::wire::hello::{self, Hello, Role, HELLO, PROOF};
+use crate::wire::hello::{self, Hello, Role, HELLO, PROOF, WELCOME};
 use std::io;
-use std::time::{Duration, Instant};
-
-/// How long a greeting may take.
-pub const PATIENCE: Duration = Duration::from_secs(5);
-/// Accepted connections that have not proven themselves.
-const STRANGERS: usize = 64;
-/// Lines about strangers before silence.
-const LINES: u32 = 20;
+use std::time::Instant;
 
 impl Tcp {
-    /// A connection was accepted.
-    pub(super) fn welcome(&mut self, fd: Fd, from: String) {
-        let unproven = |l: &Link| matches!(l.stage, Stage::Accepted | Stage::Proving);
-        let links = || self.links.iter().enumerate();
-        let waiting = links().filter(|(_, l)| l.as_deref().is_some_and(unproven));
-        if waiting.count() >= STRANGERS {
-            let oldest = links()
-                .filter_map(|(at, l)| l.as_deref().filter(|l| unproven(l)).map(|l| (l.since, at)))
-                .min();
-            if let Some((_, at)) = oldest {
-                self.turn_away(at as u32, "too many connections wait to be greeted");
-            }
-        }
-        let link = Link {
-            fd,
-            id: 0,
-            stage: Stage::Accepted,
-            peer: NONE,
-            at: from,
-            since: Instant::now(),
-            ours: Hello {
-                job: self.job,
-                from: self.me,
-                to: 0,
-                nonce: os::nonce(),
-            },
-            theirs: None,
-            input: Queue::default(),
-            output: Queue::default(),
-            frame: 0,
-            pending: false,
-            writes: false,
-            broken: None,
-        };
-        // An error is a descriptor that epoll refuses: the connection is dropped, the other end will say so.
-        let _ = self.insert(link, false);
-    }
-
-    fn turn_away(&mut self, at: u32, why: &str) {
-        if let Some(link) = self.remove(at) {
-            self.stranger(&link.at, why);
-        }
-    }
-
-    fn stranger(&mut self, from: &str, why: &str) {
-        self.strangers += 1;
-        if self.strangers <= LINES {
-            warning!("a stranger at {from} was turned away: {why}");
-        }
-        if self.strangers == LINES {
-            warning!("more strangers are turned away in silence");
-        }
-    }
-
     /// The greeting goes on with the bytes that came; true when frames may follow.
     pub(super) fn greet(&mut self, at: u32) -> bool {
         loop {
@@ -84,6 +21,7 @@ impl Tcp {
                 Stage::Accepted => self.answer(at),
                 Stage::Proving => self.prove(at),
                 Stage::Greeting => self.finish(at),
+                Stage::Knocking => self.enter(at),
                 Stage::Ready => return true,
             };
             match step {
@@ -91,7 +29,7 @@ impl Tcp {
                 // More bytes are needed.
                 Ok(false) => return false,
                 Err(why) => {
-                    if before == Stage::Greeting {
+                    if matches!(before, Stage::Greeting | Stage::Knocking) {
                         let Some(link) = self.remove(at) else {
                             return false;
                         };
@@ -131,6 +69,7 @@ impl Tcp {
         link.input.consume(HELLO, &mut self.pool);
         link.ours.to = theirs.from;
         link.theirs = Some(theirs);
+        link.since = Instant::now();
         let mut said = [0; HELLO + PROOF];
         said[..HELLO].copy_from_slice(&link.ours.encode());
         said[HELLO..].copy_from_slice(&hello::proof(
@@ -146,7 +85,7 @@ impl Tcp {
 
     /// Listener: the dialler's proof.
     fn prove(&mut self, at: u32) -> Result<bool, &'static str> {
-        let Some(link) = &mut self.links[at as usize] else {
+        let Some(link) = &self.links[at as usize] else {
             return Ok(false);
         };
         let (Some(theirs), Some(said)) = (link.theirs, link.input.bytes().get(..PROOF)) else {
@@ -155,10 +94,24 @@ impl Tcp {
         if !hello::holds(&self.token, Role::Dialler, &theirs, &link.ours, said) {
             return Err("it does not know the job's token");
         }
-        let p = &mut self.peers[theirs.from as usize];
+        let p = &self.peers[theirs.from as usize];
+        let (out, inbound) = (p.out, p.inbound);
+        let rests = |at: u32| {
+            let link = self.links.get(at as usize).and_then(Option::as_deref);
+            link.is_some_and(Link::rests)
+        };
+        if [out, inbound].into_iter().any(rests) {
+            // What the peer sent on its last connection must be read first; `rest::put_to_rest` comes back to this.
+            return Ok(false);
+        }
         if p.gone || p.inbound != NONE {
             return Err("its rank is linked already, or gone");
         }
+        let Some(link) = &mut self.links[at as usize] else {
+            return Ok(false);
+        };
+        all_sent(net::send(&link.fd, &[WELCOME]), 1).map_err(|_| "it does not listen")?;
+        let p = &mut self.peers[theirs.from as usize];
         link.input.consume(PROOF, &mut self.pool);
         link.peer = theirs.from;
         link.frame = HEADER;
@@ -195,16 +148,35 @@ impl Tcp {
         let proof = hello::proof(&self.token, Role::Dialler, &link.ours, &theirs);
         all_sent(net::send(&link.fd, &proof), PROOF).map_err(|_| "it hung up while greeting")?;
         link.input.consume(HELLO + PROOF, &mut self.pool);
+        link.stage = Stage::Knocking;
+        Ok(true)
+    }
+
+    /// Dialler: the listener's welcome.
+    fn enter(&mut self, at: u32) -> Result<bool, &'static str> {
+        let Some(link) = &mut self.links[at as usize] else {
+            return Ok(false);
+        };
+        match link.input.bytes().first() {
+            None => return Ok(false),
+            Some(&WELCOME) => (),
+            Some(_) => return Err("it does not keep to the greeting"),
+        }
+        link.input.consume(1, &mut self.pool);
         link.frame = HEADER;
         link.stage = Stage::Ready;
         self.greeting -= 1;
+        let peer = link.peer;
         self.reached(peer, at);
         Ok(true)
     }
 
     /// A connection ended before its greeting did.
     pub(super) fn ungreeted(&mut self, link: &Link, why: &str) {
-        if matches!(link.stage, Stage::Connecting | Stage::Greeting) {
+        if matches!(
+            link.stage,
+            Stage::Connecting | Stage::Greeting | Stage::Knocking
+        ) {
             let error = io::Error::other(format!("{why} while greeting"));
             let at = self.peers[link.peer as usize]
                 .dial
@@ -213,21 +185,6 @@ impl Tcp {
             self.failed_attempt(link.peer, at, &error);
         } else if link.theirs.is_none() && !link.input.is_empty() {
             self.stranger(&link.at, "it hung up while greeting");
-        }
-    }
-
-    /// Turns away who takes too long.
-    pub(super) fn late(&mut self, now: Instant) {
-        if self.greeting == 0 {
-            return;
-        }
-        for at in 0..self.links.len() {
-            let late = self.links[at].as_deref().is_some_and(|l| {
-                matches!(l.stage, Stage::Accepted | Stage::Proving) && now >= l.since + PATIENCE
-            });
-            if late {
-                self.turn_away(at as u32, "it did not greet in time");
-            }
         }
     }
 }

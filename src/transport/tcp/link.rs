@@ -111,6 +111,8 @@ pub enum Stage {
     Connecting,
     /// Dialled, our hello is sent: hello and proof must come.
     Greeting,
+    /// Dialled, our proof is sent: the welcome must come.
+    Knocking,
     /// Accepted: a hello must come.
     Accepted,
     /// Accepted, answered: the proof must come.
@@ -142,9 +144,46 @@ pub struct Link {
     pub writes: bool,
     /// Writing failed; reading will tell the end.
     pub broken: Option<String>,
+    /// The turn of its last frame.
+    pub used: u32,
+    /// This side has nothing more to send on it; the other side neither.
+    pub rest_sent: bool,
+    pub rest_came: bool,
+    /// Both are done, and the other side's end is waited for.
+    pub finished: bool,
 }
 
 impl Link {
+    /// A connection at the beginning.
+    pub fn new(fd: Fd, stage: Stage, at: String, ours: Hello) -> Link {
+        Link {
+            fd,
+            id: 0,
+            stage,
+            peer: ours.to,
+            at,
+            since: Instant::now(),
+            ours,
+            theirs: None,
+            input: Queue::default(),
+            output: Queue::default(),
+            frame: 0,
+            pending: false,
+            writes: stage == Stage::Connecting,
+            broken: None,
+            used: 0,
+            rest_sent: false,
+            rest_came: false,
+            finished: false,
+        }
+    }
+
+    /// Is it being given up? Then nothing more is sent on it.
+    #[inline]
+    pub fn rests(&self) -> bool {
+        self.rest_sent || self.rest_came
+    }
+
     /// Sends of the output what the kernel takes.
     #[inline]
     pub fn flush(&mut self, pool: &mut Pool) -> io::Result<()> {

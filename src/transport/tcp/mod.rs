@@ -2,23 +2,25 @@
 //!
 //! Order of a pair: all that a rank sends to a peer goes through one connection, chosen at its first send for good:
 //! the one that the peer has made, if its greeting is complete, else one that this rank makes. Two ranks that dial each
-//! other at once have two connections, each used in one direction; frames of one sender never travel on both.
+//! other at once have two connections, each used in one direction; frames of one sender never travel on both. When a
+//! rank has many connections, those that idle are given up (`rest`), and made again when needed.
 
 mod dial;
+mod door;
 mod greet;
 mod link;
 pub mod net;
+mod rest;
 #[cfg(test)]
 mod strangers;
 
 use crate::base::id::PeerId;
 use crate::transport::os::Fd;
 use crate::transport::{Options, Sent, Sink};
-use crate::warning;
 use crate::wire::frame::{Header, Kind, HEADER};
 use dial::Dial;
 pub use link::MAX_PAYLOAD;
-use link::{Link, Pool, Stage};
+use link::{Link, Pool, Queue, Stage};
 use net::{Epoll, Event};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -30,8 +32,6 @@ const LISTENER: u64 = u64::MAX;
 const WAKE: u64 = u64::MAX - 1;
 /// Empty reads after which a connection is not tried before epoll any more.
 const COOL: u32 = 256;
-/// How long accepting rests when there is no descriptor for it.
-const REST: Duration = Duration::from_millis(200);
 
 /// A peer, as TCP sees it.
 struct Peer {
@@ -67,6 +67,9 @@ pub struct Tcp {
     failed: Vec<u32>,
     /// Connections that are not Ready.
     greeting: usize,
+    /// All connections, and how many there should be at most.
+    open: usize,
+    pub(super) budget: usize,
     strangers: u32,
     /// Accepting rests until then.
     rests: Option<Instant>,
@@ -117,6 +120,8 @@ impl Tcp {
             dialling: Vec::new(),
             failed: Vec::new(),
             greeting: 0,
+            open: 0,
+            budget: rest::budget(),
             strangers: 0,
             rests: None,
             hot: NONE,
@@ -184,46 +189,36 @@ impl Tcp {
     pub fn send(&mut self, peer: PeerId, header: &Header, fill: impl FnOnce(&mut [u8])) -> Sent {
         let total = HEADER + header.length as usize;
         assert!(total <= HEADER + MAX_PAYLOAD, "payload beyond the limit");
-        let p = &mut self.peers[peer.0 as usize];
-        if p.out == NONE && !self.first(peer.0) {
-            return Sent::Lost;
+        let mut at = self.peers[peer.0 as usize].out;
+        if at == NONE {
+            if !self.first(peer.0) {
+                return Sent::Lost;
+            }
+            at = self.peers[peer.0 as usize].out;
         }
-        let p = &mut self.peers[peer.0 as usize];
-        let (link, output) = match (p.out, &mut p.dial) {
-            (NONE, Some(dial)) => (None, &mut dial.output),
-            (NONE, None) => return Sent::Lost,
-            (at, _) => match &mut self.links[at as usize] {
+        let link = match (&mut self.peers[peer.0 as usize].dial, at) {
+            // Frames wait for the connection.
+            (Some(dial), NONE) => {
+                return put(&mut dial.output, &mut self.pool, header, fill);
+            }
+            (None, NONE) => return Sent::Lost,
+            _ => match &mut self.links[at as usize] {
                 Some(link) if link.broken.is_some() => return Sent::Lost,
-                Some(link) => (
-                    Some((at, &link.fd, &mut link.pending, &mut link.broken)),
-                    &mut link.output,
-                ),
+                Some(link) if link.rests() => return Sent::Busy,
+                Some(link) => link,
                 None => return Sent::Lost,
             },
         };
-        let Some(room) = output.room(total, &mut self.pool) else {
+        if put(&mut link.output, &mut self.pool, header, fill) == Sent::Busy {
             return Sent::Busy;
-        };
-        room[..HEADER].copy_from_slice(&header.encode());
-        fill(&mut room[HEADER..]);
-        output.commit(total);
-        if let Some((at, fd, pending, broken)) = link {
-            while !output.is_empty() {
-                match net::send(fd, output.bytes()) {
-                    Ok(n) => output.consume(n, &mut self.pool),
-                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(e) if e.kind() == io::ErrorKind::Interrupted => (),
-                    Err(e) => {
-                        *broken = Some(e.to_string());
-                        self.failed.push(at);
-                        break;
-                    }
-                }
-            }
-            if !output.is_empty() && !*pending {
-                *pending = true;
-                self.pending.push(at);
-            }
+        }
+        link.used = self.turn;
+        if let Err(error) = link.flush(&mut self.pool) {
+            link.broken = Some(error.to_string());
+            self.failed.push(at);
+        } else if !link.output.is_empty() && !link.pending {
+            link.pending = true;
+            self.pending.push(at);
         }
         Sent::Done
     }
@@ -267,6 +262,9 @@ impl Tcp {
         }
         if self.hot == NONE || self.turn % 4 == 0 {
             moved |= self.look(sink);
+        }
+        if self.open > self.budget && self.turn % 32 == 0 {
+            self.relax();
         }
         if !(self.failed.is_empty() && self.dialling.is_empty())
             || self.greeting > 0
@@ -337,6 +335,9 @@ impl Tcp {
                     let _ = self.epoll.change(link.fd.0, data(at, link.id), true, false);
                 }
                 self.pending.swap_remove(i);
+                if link.rests() {
+                    self.rested(at);
+                }
             } else {
                 i += 1;
             }
@@ -386,11 +387,15 @@ impl Tcp {
         let bytes = link.input.bytes();
         let mut done = 0;
         let mut nonsense = false;
+        let mut rest = false;
         link.frame = HEADER;
         while let Some(head) = bytes[done..].first_chunk::<HEADER>() {
             let Some(header) = Header::decode(head).filter(|h| h.length as usize <= MAX_PAYLOAD)
             else {
-                nonsense = true;
+                // Nothing comes after a rest.
+                rest = rest::is(head) && bytes.len() == done + HEADER;
+                nonsense = !rest;
+                done += HEADER;
                 break;
             };
             let total = HEADER + header.length as usize;
@@ -405,13 +410,20 @@ impl Tcp {
             done += total;
         }
         link.input.consume(done, &mut self.pool);
+        link.used = self.turn;
         if nonsense {
             self.ended(at, "it sent what is no frame", sink);
+        } else if rest {
+            link.rest_came = true;
+            self.rested(at);
         }
     }
 
     /// A connection is over. What the peer still has under way on its other one is read before it counts as lost.
     fn ended(&mut self, at: u32, why: &str, sink: &mut impl Sink) {
+        if self.put_to_rest(at) {
+            return;
+        }
         let Some(link) = self.remove(at) else { return };
         if link.stage != Stage::Ready {
             self.ungreeted(&link, why);
@@ -462,10 +474,15 @@ impl Tcp {
         };
         self.next_id = self.next_id.wrapping_add(1) & 0x7fff_ffff;
         link.id = self.next_id;
+        link.used = self.turn;
         self.epoll
             .add(link.fd.0, data(at as u32, link.id), !write, write)?;
         self.greeting += 1;
+        self.open += 1;
         self.links[at] = Some(Box::new(link));
+        if self.open > self.budget {
+            self.relax();
+        }
         Ok(at as u32)
     }
 
@@ -473,6 +490,7 @@ impl Tcp {
     fn remove(&mut self, at: u32) -> Option<Box<Link>> {
         let link = self.links[at as usize].take()?;
         self.epoll.remove(link.fd.0);
+        self.open -= 1;
         if link.stage != Stage::Ready {
             self.greeting -= 1;
         }
@@ -505,7 +523,7 @@ impl Tcp {
             self.rests = None;
             let _ = self.epoll.add(self.listener.0, LISTENER, true, false);
         }
-        self.late(now);
+        self.late(now, sink);
         self.redial(now);
     }
 
@@ -545,33 +563,11 @@ impl Tcp {
         if self.greeting > 0 {
             for link in self.links.iter().flatten() {
                 if matches!(link.stage, Stage::Accepted | Stage::Proving) {
-                    sooner(link.since + greet::PATIENCE);
+                    sooner(link.since + door::PATIENCE);
                 }
             }
         }
         next
-    }
-
-    /// Takes the connections that wait.
-    fn accept(&mut self) {
-        for _ in 0..16 {
-            match net::accept(&self.listener) {
-                Ok((fd, from)) => self.welcome(fd, from),
-                Err(e) => match e.raw_os_error() {
-                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                        if self.rests.is_none() {
-                            warning!("a connection waits and cannot be accepted: {e}{}", limit());
-                        }
-                        // The listener stays readable: watching it would be spinning.
-                        self.rests = Some(Instant::now() + REST);
-                        self.epoll.remove(self.listener.0);
-                        return;
-                    }
-                    Some(libc::ECONNABORTED | libc::EINTR) => (),
-                    _ => return,
-                },
-            }
-        }
     }
 
     /// Flushes for at most this long and closes all.
@@ -598,6 +594,7 @@ impl Tcp {
             }
         }
         self.links.clear();
+        self.open = 0;
         self.pending.clear();
         self.dialling.clear();
         self.greeting = 0;
@@ -610,26 +607,20 @@ impl Tcp {
     }
 }
 
+/// Writes a frame behind the others.
+#[inline]
+fn put(output: &mut Queue, pool: &mut Pool, header: &Header, fill: impl FnOnce(&mut [u8])) -> Sent {
+    let total = HEADER + header.length as usize;
+    let Some(room) = output.room(total, pool) else {
+        return Sent::Busy;
+    };
+    room[..HEADER].copy_from_slice(&header.encode());
+    fill(&mut room[HEADER..]);
+    output.commit(total);
+    Sent::Done
+}
+
 /// What epoll calls a connection.
 fn data(at: u32, id: u32) -> u64 {
     u64::from(at) | u64::from(id) << 32
-}
-
-/// The limit of descriptors, in words for an error about it.
-fn limit() -> String {
-    // SAFETY: the structure is plain integers and the call fills it.
-    let most = unsafe {
-        let mut limit: libc::rlimit = std::mem::zeroed();
-        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
-        limit.rlim_cur
-    };
-    format!(" (the limit is {most} descriptors; ulimit -n raises it)")
-}
-
-/// Adds the limit to an error about descriptors.
-fn explain(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(libc::EMFILE) => format!("{error}{}", limit()),
-        _ => error.to_string(),
-    }
 }

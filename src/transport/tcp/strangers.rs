@@ -253,6 +253,11 @@ fn a_peer_that_breaks_off_in_the_middle_of_a_frame_is_lost() {
     let theirs = Hello::decode(answer.first_chunk().expect("a hello")).expect("a hello");
     let proof = hello::proof(&[4; 32], Role::Dialler, &mine, &theirs);
     peer.write_all(&proof).expect("said");
+    let mut welcome = [0];
+    while peer.read(&mut welcome).is_err() {
+        links.poll(&mut log);
+    }
+    assert_eq!(welcome, [hello::WELCOME]);
     let mut header = Header::new(Kind::Eager);
     peer.write_all(&header.encode()).expect("said");
     header.length = 1000;

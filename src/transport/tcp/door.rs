@@ -1,0 +1,124 @@
+//! The door: accepting connections, and turning strangers away at little cost.
+
+use crate::transport::os::{self, Fd};
+use crate::transport::tcp::link::{Link, Stage};
+use crate::transport::tcp::{net, Tcp};
+use crate::transport::Sink;
+use crate::warning;
+use crate::wire::hello::Hello;
+use std::io;
+use std::time::{Duration, Instant};
+
+/// How long a greeting may take.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+/// Accepted connections that have not proven themselves.
+const STRANGERS: usize = 64;
+/// Lines about strangers before silence.
+const LINES: u32 = 20;
+/// How long accepting rests when there is no descriptor for it.
+const REST: Duration = Duration::from_millis(200);
+
+impl Tcp {
+    /// Takes the connections that wait.
+    pub(super) fn accept(&mut self) {
+        for _ in 0..16 {
+            match net::accept(&self.listener) {
+                Ok((fd, from)) => self.welcome(fd, from),
+                Err(e) => match e.raw_os_error() {
+                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+                        if self.rests.is_none() {
+                            warning!("a connection waits and cannot be accepted: {e}{}", limit());
+                        }
+                        // The listener stays readable: watching it would be spinning.
+                        self.rests = Some(Instant::now() + REST);
+                        self.epoll.remove(self.listener.0);
+                        self.relax();
+                        return;
+                    }
+                    Some(libc::ECONNABORTED | libc::EINTR) => (),
+                    _ => return,
+                },
+            }
+        }
+    }
+
+    /// A connection was accepted.
+    pub(super) fn welcome(&mut self, fd: Fd, from: String) {
+        let unproven = |l: &Link| l.stage == Stage::Accepted;
+        let waiting = self
+            .links
+            .iter()
+            .enumerate()
+            .filter_map(|(at, l)| Some((at, l.as_deref().filter(|l| unproven(l))?)));
+        if waiting.clone().count() >= STRANGERS.max(self.peers.len()) {
+            // The oldest had its time; an honest rank will dial again.
+            if let Some((at, _)) = waiting.min_by_key(|(_, l)| l.since) {
+                self.turn_away(at as u32, "too many connections wait to be greeted");
+            }
+        }
+        let ours = Hello {
+            job: self.job,
+            from: self.me,
+            to: u32::MAX,
+            nonce: os::nonce(),
+        };
+        let link = Link::new(fd, Stage::Accepted, from, ours);
+        // An error is a descriptor that epoll refuses: the connection is dropped, the other end will say so.
+        let _ = self.insert(link, false);
+    }
+
+    pub(super) fn turn_away(&mut self, at: u32, why: &str) {
+        if let Some(link) = self.remove(at) {
+            self.stranger(&link.at, why);
+        }
+    }
+
+    pub(super) fn stranger(&mut self, from: &str, why: &str) {
+        self.strangers += 1;
+        if self.strangers <= LINES {
+            warning!("a stranger at {from} was turned away: {why}");
+        }
+        if self.strangers == LINES {
+            warning!("more strangers are turned away in silence");
+        }
+    }
+
+    /// Turns away who takes too long: not whose words wait here because this rank was busy.
+    pub(super) fn late(&mut self, now: Instant, sink: &mut impl Sink) {
+        if self.greeting == 0 {
+            return;
+        }
+        for at in 0..self.links.len() {
+            let late = |links: &[Option<Box<Link>>]| {
+                links[at].as_deref().is_some_and(|l| {
+                    matches!(l.stage, Stage::Accepted | Stage::Proving) && now >= l.since + PATIENCE
+                })
+            };
+            if late(&self.links) {
+                self.read(at as u32, sink);
+                if late(&self.links) {
+                    self.turn_away(at as u32, "it did not greet in time");
+                }
+            }
+        }
+    }
+}
+
+/// The limit of descriptors, in words for an error about it.
+pub fn limit() -> String {
+    // SAFETY: the structure is plain integers and the call fills it.
+    let most = unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
+        limit.rlim_cur
+    };
+    format!(" (the limit is {most} descriptors; ulimit -n raises it)")
+}
+
+/// Adds the limit to an error about descriptors.
+pub fn explain(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EMFILE) => format!("{error}{}", limit()),
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,109 @@
+//! Many ranks in few descriptors: when there are more connections than the budget, one that idles is given up.
+//!
+//! Each side ends its frames with a *rest*; a side that has sent its own and read the other's ends its direction of the
+//! connection. Order holds: until the other's end is seen, which says that it has read all, this side sends nothing to
+//! that peer, on whatever connection.
+
+use crate::transport::tcp::link::{Link, Stage};
+use crate::transport::tcp::{net, Tcp, NONE};
+use crate::wire::frame::HEADER;
+
+/// The first byte of a rest; no kind of frame has this number. The others are 0.
+const REST: u8 = 0xfe;
+
+/// Is it a rest?
+pub fn is(header: &[u8; HEADER]) -> bool {
+    header[0] == REST && header[1..].iter().all(|b| *b == 0)
+}
+
+/// Half of the descriptors that are left: the program may want the others.
+pub fn budget() -> usize {
+    // SAFETY: the structure is plain integers and the call fills it.
+    let most = unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) != 0 {
+            return 256;
+        }
+        usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
+    };
+    let used = std::fs::read_dir("/proc/self/fd").map_or(16, Iterator::count);
+    (most.saturating_sub(used) / 2).max(4)
+}
+
+impl Tcp {
+    /// Gives up the connection that idles longest, if one idles.
+    #[cold]
+    pub(super) fn relax(&mut self) {
+        let idles = |l: &Link| {
+            l.stage == Stage::Ready
+                && !l.rests()
+                && l.broken.is_none()
+                && l.input.is_empty()
+                && l.output.is_empty()
+        };
+        let turn = self.turn;
+        let oldest = (0..)
+            .zip(&self.links)
+            .filter_map(|(at, l)| Some((at, l.as_deref().filter(|l| idles(l))?)))
+            .max_by_key(|(_, l)| turn.wrapping_sub(l.used));
+        if let Some((at, _)) = oldest {
+            self.say_rest(at);
+        }
+    }
+
+    fn say_rest(&mut self, at: u32) {
+        let Some(link) = &mut self.links[at as usize] else {
+            return;
+        };
+        // No room: when there is, `rested` is called again.
+        let Some(room) = link.output.room(HEADER, &mut self.pool) else {
+            return;
+        };
+        room.fill(0);
+        room[0] = REST;
+        link.output.commit(HEADER);
+        link.rest_sent = true;
+        if !link.pending {
+            link.pending = true;
+            self.pending.push(at);
+        }
+    }
+
+    /// A rest came, or all output of a connection that is given up has left: answers it, or ends this direction.
+    pub(super) fn rested(&mut self, at: u32) {
+        let Some(link) = &mut self.links[at as usize] else {
+            return;
+        };
+        if !link.rest_sent {
+            self.say_rest(at);
+        } else if link.rest_came && link.output.is_empty() && !link.finished {
+            net::finish(&link.fd);
+            link.finished = true;
+        }
+    }
+
+    /// A connection that was given up is over, if it is one.
+    pub(super) fn put_to_rest(&mut self, at: u32) -> bool {
+        let peer = match self.links.get(at as usize) {
+            Some(Some(link)) if link.finished => link.peer as usize,
+            _ => return false,
+        };
+        self.remove(at);
+        let p = &mut self.peers[peer];
+        for slot in [&mut p.out, &mut p.inbound] {
+            if *slot == at {
+                *slot = NONE;
+            }
+        }
+        // The peer may have dialled again meanwhile.
+        for at in 0..self.links.len() as u32 {
+            let waits = self.links[at as usize].as_deref().is_some_and(|l| {
+                l.stage == Stage::Proving && l.theirs.is_some_and(|t| t.from as usize == peer)
+            });
+            if waits {
+                self.greet(at);
+            }
+        }
+        true
+    }
+}
