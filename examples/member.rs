@@ -75,8 +75,11 @@ fn main() {
 /// Exchanges blobs of different lengths and checks everybody's.
 fn meet(job: &mut Bootstrap) {
     let me = job.identity().clone();
-    let blob =
-        |rank: u32| -> Vec<u8> { (0..50 + rank * 700).map(|i| (i * 7 + rank) as u8).collect() };
+    let blob = |rank: u32| -> Vec<u8> {
+        (0..50 + rank % 4 * 700)
+            .map(|i| (i * 7 + rank) as u8)
+            .collect()
+    };
     let blobs = job
         .exchange(&blob(me.rank))
         .unwrap_or_else(|e| fail(&e.to_string()));

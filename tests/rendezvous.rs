@@ -317,10 +317,10 @@ fn an_abort_reaches_the_others_and_its_author_gets_away() {
 
 #[test]
 fn a_lease_is_renewed_by_itself_and_a_silent_member_is_lost() {
-    let (service, _events) = service(2, 600);
+    let (service, _events) = service(2, 2000);
     let (_zero, ends) = join(&service, &TOKEN, 0, 2).unwrap();
     assert!(
-        ends.recv_timeout(Duration::from_millis(1500)).is_err(),
+        ends.recv_timeout(Duration::from_millis(3000)).is_err(),
         "it is alive all the time"
     );
     let mut silent = upgraded(&service);

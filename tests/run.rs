@@ -141,11 +141,7 @@ fn whatever_happens_to_a_member_the_others_end_and_it_is_named() {
             1,
             "rank 2 (pid N) ended without calling MPI_Finalize",
         ),
-        (
-            "abort 1 5",
-            5,
-            "rank 1 (pid N) aborted the job with code 5",
-        ),
+        ("abort 1 5", 5, "rank 1 (pid N) aborted the job with code 5"),
         ("abort 1 0", 1, "rank 1 (pid N) aborted the job with code 0"),
     ] {
         let begin = Instant::now();
@@ -441,15 +437,14 @@ fn nothing_is_left_behind_when_mayfly_is_killed() {
 #[test]
 fn nothing_is_left_behind_at_the_end() {
     let nap = "98706";
-    let run = run(&[
-        "-n",
-        "2",
-        "sh",
-        "-c",
-        &format!("sleep {nap} & setsid sleep {nap} & echo started"),
-    ]);
+    let script = format!("sleep {nap} & setsid sleep {nap} & echo started");
+    let run = run(&["-n", "2", "sh", "-c", &script]);
     assert_eq!((run.status, run.out.as_str()), (0, "started\nstarted\n"));
     assert!(processes_with(&["sleep", nap]).is_empty());
+    assert!(
+        processes_with(&["run", "sh", &script]).is_empty(),
+        "the guard itself"
+    );
 }
 
 #[test]

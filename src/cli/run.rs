@@ -26,6 +26,7 @@ Flags may begin with one dash or two; those of mpiexec (MPICH) and of mpirun (Op
   --rendezvous HOST:PORT     a running `mayfly serve`, whose operator's key is in MAYFLY_OPERATOR_KEY or --key-file FILE
 Accepted without effect: -ppn, -N, -npernode, --oversubscribe, --bind-to, --map-by, --rank-by, --allow-run-as-root, --mca.
 
+Mayfly's libraries are taken from MAYFLY_LIBRARIES, or from ../lib/mayfly beside the command.
 The exit status is that of the first rank that failed, 128 + N when signal N killed it.";
 
 /// Runs the subcommand; `arguments` are those after `run`. Gives the exit status.

@@ -9,8 +9,16 @@ use std::os::fd::AsRawFd;
 
 /// Our end of the pipe to the guard.
 pub struct Guard {
-    pipe: File,
+    pipe: Option<File>,
     pub pid: i32,
+}
+
+impl Drop for Guard {
+    /// It goes before us, so that nobody finds a process of ours after our end.
+    fn drop(&mut self) {
+        self.pipe = None;
+        os::wait(self.pid);
+    }
 }
 
 impl Guard {
@@ -19,7 +27,7 @@ impl Guard {
         let (read, write) = os::pipe()?;
         match os::fork()? {
             Some(pid) => Ok(Guard {
-                pipe: File::from(write),
+                pipe: Some(File::from(write)),
                 pid,
             }),
             None => {
@@ -45,7 +53,10 @@ impl Guard {
 
     fn tell(&self, number: i32) {
         // Without a guard we still do all we can ourselves.
-        let _ = (&self.pipe).write_all(&number.to_ne_bytes());
+        let _ = self
+            .pipe
+            .as_ref()
+            .map(|mut pipe| pipe.write_all(&number.to_ne_bytes()));
     }
 }
 

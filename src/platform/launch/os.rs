@@ -134,6 +134,14 @@ pub fn reap() -> Option<(i32, c_int)> {
     (pid > 0).then_some((pid, status))
 }
 
+/// Waits until this child has ended; returns at once when it is no child of ours.
+pub fn wait(pid: i32) {
+    // SAFETY: waitpid with a null status only waits.
+    while unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) } < 0
+        && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+    {}
+}
+
 /// The signals that we take care of ourselves.
 const OURS: [c_int; 5] = [
     libc::SIGCHLD,
