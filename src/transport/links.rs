@@ -354,6 +354,9 @@ impl Links {
         if let Some(tcp) = &mut self.tcp {
             tcp.close(FLUSH);
         }
+        if let Some(shm) = &self.shm {
+            shm.close();
+        }
         self.shm = None;
         self.tcp = None;
         self.sim = None;

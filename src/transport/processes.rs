@@ -150,6 +150,37 @@ fn a_killed_process_is_lost() {
 }
 
 #[test]
+fn a_process_that_closed_is_no_loss() {
+    if role().is_some() {
+        let (_, folder) = role().expect("a role");
+        let mut links = open(1, 2, &settings("shm"));
+        publish(&folder, 1, &links.address());
+        links.introduce(gather(&folder, 2)).expect("introduced");
+        let mut log = Log::default();
+        send(&mut links, &mut log, 0, Kind::Eager);
+        until(&mut links, &mut log, |log| log.frames == 1);
+        links.close();
+        return;
+    }
+    let stage = Stage::new("transport::processes::a_process_that_closed_is_no_loss");
+    let mut child = stage.start("closes");
+    let mut links = open(0, 2, &settings("shm"));
+    publish(&stage.folder, 0, &links.address());
+    let addresses = gather(&stage.folder, 2);
+    links.introduce(addresses).expect("introduced");
+    let mut log = Log::default();
+    until(&mut links, &mut log, |log| log.frames == 1);
+    send(&mut links, &mut log, 1, Kind::Eager);
+    child.wait().expect("its end");
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < Duration::from_millis(400) {
+        links.sleep(Duration::from_millis(50));
+        links.poll(&mut log);
+    }
+    assert!(log.lost.is_empty(), "{:?}", log.lost);
+}
+
+#[test]
 fn processes_meet_by_every_transport() {
     const RANKS: u32 = 3;
     let part = |name: &str, me: u32, folder: &std::path::Path| {

@@ -356,6 +356,12 @@ impl Shm {
         self.segment.map.head().attached.0.load(Ordering::Relaxed) as usize + 1 == self.peers.len()
     }
 
+    /// The end of this rank is no loss from now on.
+    pub fn close(&self) {
+        let head = self.segment.map.head();
+        head.closed.0.store(1, Ordering::SeqCst);
+    }
+
     /// So many peers are on this machine.
     pub fn expect(&mut self, local: u32) {
         self.local = local;
@@ -463,7 +469,10 @@ impl Shm {
                 .any(|i| i.from == rank && i.ring.ready());
             if unread {
                 self.dying.push(rank);
-            } else if let Some(p) = self.peers[rank as usize].as_ref().filter(|p| !p.goodbye) {
+            } else if let Some(p) = self.peers[rank as usize].as_ref().filter(|p| {
+                // Ranks that never spoke say no goodbye.
+                !p.goodbye && p.map.head().closed.0.load(Ordering::SeqCst) == 0
+            }) {
                 self.losses
                     .push((PeerId(rank), format!("its process {} ended", p.pid)));
             }

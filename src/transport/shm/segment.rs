@@ -33,6 +33,8 @@ pub struct Head {
     pub unwakeable: Line,
     /// 1 when the owner listens on a wake socket.
     pub socket: Line,
+    /// 1 when the owner has closed its links in good order.
+    pub closed: Line,
 }
 
 /// A number in a cache line pair of its own (neighbouring lines are fetched together).
