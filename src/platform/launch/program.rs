@@ -49,6 +49,23 @@ impl Program {
             preload: Vec::new(),
         };
         program.libraries()?;
+        let list = |paths: &[PathBuf]| {
+            let shown: Vec<_> = paths
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect();
+            shown.join(":")
+        };
+        crate::info!(
+            "{}: libraries from {}, preloaded: {}",
+            program.path.display(),
+            list(&program.folders),
+            if program.preload.is_empty() {
+                "none".into()
+            } else {
+                list(&program.preload)
+            }
+        );
         Ok(program)
     }
 

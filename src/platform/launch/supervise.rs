@@ -334,11 +334,9 @@ impl Supervisor<'_> {
         }
         if self.verdict.is_none() {
             self.verdict = Some(128 + signal);
-            trace::line(&format!(
-                "{}: ending {} ranks",
-                os::signal_name(signal),
-                self.running
-            ));
+            let ranks = if self.running == 1 { "rank" } else { "ranks" };
+            let name = os::signal_name(signal);
+            trace::line(&format!("{name}: ending {} {ranks}", self.running));
         }
         self.end(AFTER_SIGNAL);
     }
