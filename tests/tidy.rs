@@ -39,18 +39,19 @@ const PURE: &[&str] = &["wire/", "qos/", "engine/", "mpi/", "rendezvous/registry
 
 /// Where `unsafe` may stand, and what for.
 const UNSAFE: &[&str] = &[
-    "abi/",                      // pointers from C
-    "runtime/",                  // users' buffers and functions
-    "transport/",                // shared memory, system calls
-    "bootstrap/",                // inherited descriptors
-    "base/os.rs",                // system calls
-    "base/trace.rs",             // one write without a lock
-    "engine/data.rs",            // users' buffers
-    "mpi/datatype/",             // copy loops
-    "mpi/op/",                   // kernels over users' buffers
-    "mpi/pt2pt.rs",              // Send for what travels with a request
-    "mpi/collective/running.rs", // schedules' copies
-    "platform/launch/",          // what a child does between fork and exec
+    "abi/",                           // pointers from C
+    "runtime/",                       // users' buffers and functions
+    "transport/",                     // shared memory, system calls
+    "bootstrap/",                     // inherited descriptors
+    "base/os.rs",                     // system calls
+    "base/trace.rs",                  // one write without a lock
+    "engine/data.rs",                 // users' buffers
+    "mpi/datatype/",                  // copy loops
+    "mpi/op/",                        // kernels over users' buffers
+    "mpi/pt2pt.rs",                   // Send for what travels with a request
+    "mpi/collective/running.rs",      // schedules' copies
+    "mpi/collective/tests/memory.rs", // a user's operation over raw memory
+    "platform/launch/",               // what a child does between fork and exec
 ];
 
 /// Statics that are not constants, and what for. Everything else lives in the runtime's world.

@@ -142,8 +142,8 @@ pub const TAG_MAX: i32 = i32::MAX;
 
 /// MPI_BOTTOM, MPI_IN_PLACE and MPI_BUFFER_AUTOMATIC as buffer addresses.
 pub const BOTTOM: *mut u8 = std::ptr::null_mut();
-pub const IN_PLACE: *mut u8 = 1 as *mut u8;
-pub const BUFFER_AUTOMATIC: *mut u8 = 2 as *mut u8;
+pub const IN_PLACE: *mut u8 = std::ptr::without_provenance_mut(1);
+pub const BUFFER_AUTOMATIC: *mut u8 = std::ptr::without_provenance_mut(2);
 
 pub const BSEND_OVERHEAD: i32 = 512;
 pub const MODE_APPEND: i32 = 1;

@@ -99,8 +99,8 @@ fn exchange(settings: Settings, messages: usize, biggest: u64) {
                 });
             }
         } else {
-            for from in 0..ranks {
-                for n in 0..planned[from][to] {
+            for (from, row) in planned.iter().enumerate() {
+                for n in 0..row[to] {
                     let pattern = Pattern {
                         source: Some(from as u32),
                         tag: Some(n as i32 % 2),
@@ -248,7 +248,7 @@ fn too_long_a_message_fails_the_receive_alone() {
         let mut engines = engines(settings);
         let mut bytes = vec![1u8; size];
         let sent = engines[0].send(data(&mut bytes), PeerId(1), 8, 0, 5, false, false);
-        let mut room = vec![0u8; 60];
+        let mut room = [0u8; 60];
         let pattern = Pattern {
             source: None,
             tag: Some(5),

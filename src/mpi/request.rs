@@ -99,11 +99,14 @@ pub struct Persistent {
 
 /// The parts of a generalized request (MPI-5.0 §13.2); `Err` carries the user's error code.
 pub struct Generalized {
-    pub query: Arc<dyn Fn(&mut Status) -> std::result::Result<(), i32> + Send + Sync>,
+    pub query: QueryFunction,
     pub free: Arc<dyn Fn() -> std::result::Result<(), i32> + Send + Sync>,
     pub cancel: CancelFunction,
     pub complete: bool,
 }
+
+/// A generalized request's query function: it fills the status.
+pub type QueryFunction = Arc<dyn Fn(&mut Status) -> std::result::Result<(), i32> + Send + Sync>;
 
 /// A generalized request's cancel function; its argument says whether the request is complete.
 pub type CancelFunction = Arc<dyn Fn(bool) -> std::result::Result<(), i32> + Send + Sync>;
