@@ -100,11 +100,11 @@ impl Abi for A {
     const FORTRAN_STATUS: [usize; 3] = [0, 1, 2];
 
     fn unweighted() -> *const c_int {
-        2 as *const c_int
+        std::ptr::without_provenance(2)
     }
 
     fn weights_empty() -> *const c_int {
-        3 as *const c_int
+        std::ptr::without_provenance(3)
     }
 
     fn is_fortran_ignore(status: *const c_void) -> bool {

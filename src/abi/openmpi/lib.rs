@@ -11,7 +11,8 @@ mod status;
     unused_variables,
     clippy::missing_safety_doc,
     clippy::too_many_arguments,
-    clippy::needless_borrow
+    clippy::needless_borrow,
+    clippy::redundant_closure
 )]
 mod entry_points {
     use crate::handles::*;
