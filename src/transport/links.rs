@@ -330,7 +330,7 @@ impl Links {
             // Everybody who may send has mapped the segment, so nobody will come by TCP.
             (Some(shm), Some(tcp)) if shm.complete() && !tcp.used() => shm.sleep(limit),
             (Some(shm), Some(tcp)) => {
-                let limit = shm.nap(limit);
+                let limit = shm.nap(wake::SOCKET, limit);
                 if shm.doze(wake::SOCKET) {
                     tcp.wait(limit);
                 }

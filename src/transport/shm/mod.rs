@@ -74,8 +74,6 @@ pub struct Shm {
     busy: Vec<u32>,
     /// Processes that ended; reported when their rings are empty.
     dying: Vec<u32>,
-    /// Peers that are expected to map the segment.
-    local: u32,
     watched: Instant,
     next_watched: usize,
     pub(super) losses: Vec<(PeerId, String)>,
@@ -115,7 +113,6 @@ impl Shm {
             cma: options.config.cma,
             busy: Vec::new(),
             dying: Vec::new(),
-            local: u32::MAX,
             watched: Instant::now(),
             next_watched: 0,
             losses: Vec::new(),
@@ -168,7 +165,6 @@ impl Shm {
                 );
             }
         }
-        head.attached.0.fetch_add(1, Ordering::SeqCst);
         self.segment
             .map
             .mute(address.rank)
@@ -364,7 +360,7 @@ impl Shm {
 
     /// So many peers are on this machine.
     pub fn expect(&mut self, local: u32) {
-        self.local = local;
+        self.segment.expect(local);
     }
 
     /// Announces sleep and looks once more; false: there is something to do. Must be followed by [`Shm::awake`].
@@ -404,20 +400,20 @@ impl Shm {
         }
     }
 
-    /// The longest that a sleep may take.
-    pub fn nap(&self, limit: Duration) -> Duration {
+    /// The longest that a sleep of this kind may take.
+    pub fn nap(&self, how: u32, limit: Duration) -> Duration {
         let unheard = |peer: &u32| {
             let peer = self.peers[*peer as usize].as_ref();
             peer.is_some_and(|p| p.producer.unheard())
         };
-        let blind = self.segment.map.head().unwakeable.0.load(Ordering::Relaxed) != 0
-            || self.busy.iter().any(unheard);
+        let unwakeable = self.segment.map.head().unwakeable.0.load(Ordering::Relaxed) != 0;
+        let blind = (how == wake::SOCKET && unwakeable) || self.busy.iter().any(unheard);
         limit.min(if blind { BLIND } else { NAP })
     }
 
     /// Sleeps on the segment's word alone.
     pub fn sleep(&mut self, limit: Duration) {
-        let limit = self.nap(limit);
+        let limit = self.nap(wake::FUTEX, limit);
         if self.doze(wake::FUTEX) {
             let word: &AtomicU32 = &self.segment.map.head().sleeping.0;
             wake::wait(word, limit);
@@ -433,10 +429,6 @@ impl Shm {
             return;
         }
         self.watched = now;
-        if self.segment.map.head().attached.0.load(Ordering::Relaxed) >= self.local {
-            // Nobody else will come: a segment that is a file needs its name no more.
-            self.segment.unlink();
-        }
         let ranks = self.peers.len();
         let mut looked = 0;
         for _ in 0..ranks {

@@ -8,7 +8,7 @@ use crate::transport::shm::ring::Control;
 use crate::wire::address::Segment as At;
 use std::ffi::CString;
 use std::io;
-use std::sync::atomic::{AtomicU32, AtomicU8};
+use std::sync::atomic::{AtomicU32, AtomicU8, Ordering};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"mayfly01");
 const PAGE: usize = 4096;
@@ -29,6 +29,8 @@ pub struct Head {
     pub activations: Line,
     /// How many ranks have mapped this segment.
     pub attached: Line,
+    /// How many will, at most; 0: not known yet.
+    expected: Line,
     /// Set by a rank that found no way to wake the owner: it must not sleep long.
     pub unwakeable: Line,
     /// 1 when the owner listens on a wake socket.
@@ -269,8 +271,16 @@ impl Segment {
         }
     }
 
-    /// Everybody who may come has mapped it: the file's name can go.
-    pub fn unlink(&mut self) {
+    /// So many will map it. The last of them takes a file's name away; nothing is left behind then, whoever is killed.
+    pub fn expect(&mut self, local: u32) {
+        let head = self.map.head();
+        head.expected.0.store(local, Ordering::SeqCst);
+        if head.attached.0.load(Ordering::SeqCst) >= local {
+            self.unlink();
+        }
+    }
+
+    fn unlink(&mut self) {
         if let Some(path) = self.path.take() {
             // SAFETY: the path is a C string.
             unsafe { libc::unlink(path.as_ptr()) };
@@ -333,7 +343,15 @@ pub fn attach(at: &At, pid: u32, ranks: u32, owner: Owner) -> Result<Map, String
     {
         return Err("its segment is laid out differently".to_string());
     }
-    Map::new(fd.0, layout).map_err(|e| format!("its segment cannot be mapped: {e}"))
+    let map = Map::new(fd.0, layout).map_err(|e| format!("its segment cannot be mapped: {e}"))?;
+    let head = map.head();
+    let attached = 1 + head.attached.0.fetch_add(1, Ordering::SeqCst);
+    let expected = head.expected.0.load(Ordering::SeqCst);
+    if matches!(at, At::File(_)) && expected != 0 && attached >= expected {
+        // SAFETY: the path is a C string.
+        unsafe { libc::unlink(name.as_ptr()) };
+    }
+    Ok(map)
 }
 
 /// The beginning of [`Head`], as bytes of a file.
@@ -410,7 +428,6 @@ pub fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::Ordering;
 
     const OWNER: Owner = Owner {
         rank: 1,
@@ -444,6 +461,37 @@ mod tests {
                 drop(segment);
                 assert!(!std::path::Path::new(&path).exists());
             }
+        }
+    }
+
+    #[test]
+    fn the_last_who_maps_a_file_takes_its_name_away() {
+        let folder = std::env::temp_dir().to_string_lossy().into_owned();
+        let layout = Layout {
+            ranks: 3,
+            ring: 8192,
+        };
+        let owner = Owner {
+            nonce: [9; 16],
+            ..OWNER
+        };
+        for owner_first in [true, false] {
+            let mut segment = Segment::file(&folder, layout, owner).expect("file");
+            let At::File(path) = segment.at() else {
+                panic!("it is a file");
+            };
+            if owner_first {
+                segment.expect(2);
+            }
+            for _ in 0..2 {
+                assert!(std::path::Path::new(&path).exists());
+                attach(&At::File(path.clone()), 1, 3, owner).expect("attached");
+            }
+            if !owner_first {
+                assert!(std::path::Path::new(&path).exists());
+                segment.expect(2);
+            }
+            assert!(!std::path::Path::new(&path).exists());
         }
     }
 
