@@ -115,6 +115,8 @@ pub mod handle {
     /// MPI-1's bound markers, removed in MPI-3.0 but still in the MPICH and Open MPI ABIs; numbers of our own.
     pub const LB: DatatypeId = DatatypeId(0x3f0);
     pub const UB: DatatypeId = DatatypeId(0x3f1);
+    /// MPICH's type of a half float in C; Fortran's is REAL2.
+    pub const C_FLOAT16: DatatypeId = DatatypeId(0x3f2);
 
     // Predefined attribute keys (MPI-5.0 §9.1.2, §12.2.7).
     pub const TAG_UB: KeyvalId = KeyvalId(501);

@@ -55,7 +55,7 @@ const fn shorter(mut basic: Basic, external: usize) -> Basic {
 use Form::{Byte, Complex, Extended, ExtendedComplex, Float, Marker, Signed, Twin, Unsigned};
 
 /// By id.
-static BASICS: [Basic; 67] = [
+static BASICS: [Basic; 68] = [
     entry(AINT, "MPI_AINT", 8, 8, Signed),
     entry(COUNT, "MPI_COUNT", 8, 8, Signed),
     entry(OFFSET, "MPI_OFFSET", 8, 8, Signed),
@@ -135,6 +135,7 @@ static BASICS: [Basic; 67] = [
     entry(COMPLEX32, "MPI_COMPLEX32", 32, 16, Complex),
     entry(LB, "MPI_LB", 0, 1, Marker),
     entry(UB, "MPI_UB", 0, 1, Marker),
+    entry(C_FLOAT16, "MPIX_C_FLOAT16", 2, 2, Float),
 ];
 
 /// Value and index of the pair types that are structs.

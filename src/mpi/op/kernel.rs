@@ -23,7 +23,7 @@ pub fn kernel(op: OpId, ty: DatatypeId) -> Option<Kernel> {
         LONG | LONG_LONG | INT64_T | INTEGER8 | AINT | COUNT | OFFSET => integer::<i64>(op),
         UNSIGNED_LONG | UNSIGNED_LONG_LONG | UINT64_T => integer::<u64>(op),
         INTEGER16 => integer::<i128>(op),
-        REAL2 => real::<Half>(op),
+        REAL2 | C_FLOAT16 => real::<Half>(op),
         FLOAT | REAL | REAL4 => real::<f32>(op),
         DOUBLE | DOUBLE_PRECISION | REAL8 => real::<f64>(op),
         LONG_DOUBLE => real::<LongDouble>(op),
