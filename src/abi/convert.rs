@@ -515,3 +515,18 @@ pub unsafe fn clear<H: Handle>(pointer: *mut H) {
     // SAFETY: valid by contract.
     unsafe { pointer.write(H::of(H::NULL)) };
 }
+
+/// How many sources and destinations this process's neighborhood has.
+pub fn degrees(rt: &Runtime, comm: CommId) -> Result<(usize, usize)> {
+    rt.with(|w| {
+        let comm = w.comms.get(comm)?;
+        let Some(topology) = &comm.topology else {
+            fail!(
+                Topology,
+                "the communicator has no topology, so nobody has neighbors"
+            )
+        };
+        let (sources, destinations) = topology.neighbors(comm.rank as i32)?;
+        Ok((sources.len(), destinations.len()))
+    })
+}

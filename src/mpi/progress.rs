@@ -108,19 +108,48 @@ impl Flight {
     }
 }
 
-/// A collective under way that has a request.
+/// A collective that has a request.
 pub struct Collective {
     flight: Flight,
     comm: CommId,
+    life: Life,
     over: Option<Result<()>>,
     /// A user's reduction is being run; do not advance.
     calling: bool,
     then: Then,
 }
 
+/// How often a collective runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Life {
+    Once,
+    /// Persistent, not started.
+    Inactive,
+    /// Persistent, started.
+    Active,
+}
+
 impl Collective {
+    /// Complete, or not even started?
     pub fn is_over(&self) -> bool {
-        self.over.is_some()
+        self.over.is_some() || self.life == Life::Inactive
+    }
+
+    /// Started, and its completion not yet taken?
+    pub fn is_active(&self) -> bool {
+        self.life != Life::Inactive
+    }
+
+    pub fn is_persistent(&self) -> bool {
+        self.life != Life::Once
+    }
+
+    /// A persistent one has run: what it has to say; it may be started again.
+    pub fn take(&mut self) -> Result<()> {
+        if self.life == Life::Active && self.over.is_some() {
+            self.life = Life::Inactive;
+        }
+        self.over.take().unwrap_or(Ok(()))
     }
 
     pub fn comm(&self) -> CommId {
@@ -255,6 +284,7 @@ impl World {
         let mut call = Call {
             world: self,
             place,
+            topology: self.comms.get(comm)?.topology.as_ref(),
             limits: &Limits::DEFAULT,
             s: &mut running.schedule,
         };
@@ -286,19 +316,62 @@ impl World {
         then: Then,
         build: impl FnOnce(&mut Call) -> Result<()>,
     ) -> Result<RequestId> {
+        let id = self.request_for_collective(comm, Life::Once, then, build)?;
+        self.take_off(id);
+        Ok(id)
+    }
+
+    /// Makes a persistent collective, to be started by its request. Every run uses the same tag: messages of later
+    /// runs do not overtake those of earlier ones.
+    pub fn persistent_collective(
+        &mut self,
+        comm: CommId,
+        build: impl FnOnce(&mut Call) -> Result<()>,
+    ) -> Result<RequestId> {
+        self.request_for_collective(comm, Life::Inactive, Then::Nothing, build)
+    }
+
+    fn request_for_collective(
+        &mut self,
+        comm: CommId,
+        life: Life,
+        then: Then,
+        build: impl FnOnce(&mut Call) -> Result<()>,
+    ) -> Result<RequestId> {
         let collective = Box::new(Collective {
             flight: self.collective(comm, build)?,
             comm,
+            life,
             over: None,
             calling: false,
             then,
         });
-        let id = self.requests.table.insert(Request::Collective(collective));
-        // What can be sent now need not wait for the next call. A user's reduction has to: it is asked for again.
+        Ok(self.requests.table.insert(Request::Collective(collective)))
+    }
+
+    /// Starts a persistent collective once more.
+    pub fn restart_collective(&mut self, id: RequestId) -> Result<()> {
+        self.engine()?;
+        match self.requests.get_mut(id)? {
+            Request::Collective(collective) if collective.life == Life::Inactive => {
+                collective.flight.running.rewind();
+                collective.life = Life::Active;
+            }
+            Request::Collective(collective) if collective.life == Life::Active => {
+                fail!(Request, "persistent request {:#x} is already active", id.0)
+            }
+            _ => fail!(Request, "request {:#x} is not persistent", id.0),
+        }
+        self.take_off(id);
+        Ok(())
+    }
+
+    /// A first turn: what can be sent now need not wait for the next call. A user's reduction has to, and is asked for
+    /// again.
+    fn take_off(&mut self, id: RequestId) {
         if !matches!(self.turn(id), Turn::Ended) {
             self.requests.running.push(id);
         }
-        Ok(id)
     }
 
     /// One turn: what arrived is taken in, what waits is sent, collectives go on.

@@ -169,6 +169,17 @@ fn missing<T>(id: RequestId) -> Result<T> {
     )
 }
 
+/// Status and error of a collective that has ended.
+fn ended(comm: CommId, result: Result<()>) -> (Status, Option<Error>) {
+    let error = result.err().map(|e| e.on(Object::Comm(comm)));
+    let class = error.as_ref().map_or(Status::EMPTY.error, |e| e.class);
+    let status = Status {
+        error: class,
+        ..Status::EMPTY
+    };
+    (status, error)
+}
+
 /// What is found when a completed request is taken.
 pub enum Taken {
     Completion(Completion),
@@ -277,7 +288,7 @@ impl World {
                 None => (true, false),
                 Some(half) => (self.half_over(half), true),
             },
-            Request::Collective(collective) => (collective.is_over(), true),
+            Request::Collective(collective) => (collective.is_over(), collective.is_active()),
             Request::Generalized(generalized) => (generalized.complete, true),
         })
     }
@@ -313,6 +324,16 @@ impl World {
                 keep: true,
             }));
         }
+        if let Request::Collective(collective) = self.requests.get_mut(id)? {
+            if collective.is_persistent() {
+                let (status, error) = ended(collective.comm(), collective.take());
+                return Ok(Taken::Completion(Completion {
+                    status,
+                    error,
+                    keep: true,
+                }));
+            }
+        }
         let Some(request) = self.requests.table.remove(id) else {
             return missing(id);
         };
@@ -326,18 +347,7 @@ impl World {
             }
             Request::Collective(collective) => {
                 let comm = collective.comm();
-                let error = self
-                    .end_collective(*collective)
-                    .err()
-                    .map(|e| e.on(Object::Comm(comm)));
-                let class = error.as_ref().map_or(Status::EMPTY.error, |e| e.class);
-                (
-                    Status {
-                        error: class,
-                        ..Status::EMPTY
-                    },
-                    error,
-                )
+                ended(comm, self.end_collective(*collective))
             }
             Request::Generalized(generalized) => return Ok(Taken::Query(generalized)),
             Request::Persistent(_) => (Status::EMPTY, None),
@@ -352,15 +362,18 @@ impl World {
     /// MPI_Request_free: the operation goes on, its request is forgotten. Returns a generalized request's parts if
     /// user code has to be told now.
     pub fn free_request(&mut self, id: RequestId) -> Result<Option<Box<Generalized>>> {
-        if let Request::Collective(_) = self.requests.get(id)? {
-            fail!(
-                Request,
-                "request {:#x} is a nonblocking collective; it must be completed, not freed",
-                id.0
-            );
+        if let Request::Collective(collective) = self.requests.get(id)? {
+            if collective.is_active() {
+                fail!(
+                    Request,
+                    "request {:#x} is a collective under way; it must be completed before it is freed",
+                    id.0
+                );
+            }
         }
         match self.requests.table.remove(id) {
-            None | Some(Request::Collective(_)) => return missing(id),
+            None => return missing(id),
+            Some(Request::Collective(_)) => {}
             Some(Request::Plain(half)) => self.abandon_half(half),
             Some(Request::Pair(halves, packed)) => {
                 // The engine may still read it, and nobody is left to ask when.
@@ -380,6 +393,7 @@ impl World {
     /// Starts a persistent request.
     pub fn start_request(&mut self, id: RequestId) -> Result<()> {
         let (template, comm) = match self.requests.get(id)? {
+            Request::Collective(_) => return self.restart_collective(id),
             Request::Persistent(persistent) if persistent.active.is_some() => {
                 fail!(Request, "persistent request {:#x} is already active", id.0)
             }

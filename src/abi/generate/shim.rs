@@ -139,6 +139,8 @@ impl<'a> Shim<'a> {
                 "local" => "local(rt, comm.id())?".to_string(),
                 "root" => "at_root(rt, comm.id(), rank_in::<A>(root))?".to_string(),
                 "dims" => "dims_of(rt, comm.id())?".to_string(),
+                "indegree" => "degrees(rt, comm.id())?.0".to_string(),
+                "outdegree" => "degrees(rt, comm.id())?.1".to_string(),
                 other => {
                     let of = self.procedure.parameters.iter().find(|q| q.name == other);
                     let of =

@@ -9,6 +9,7 @@ use crate::mpi::collective::limits::Limits;
 use crate::mpi::collective::schedule::{Data, Schedule};
 use crate::mpi::collective::vector::Vector;
 use crate::mpi::datatype::Type;
+use crate::mpi::topology::Topology;
 use crate::mpi::{op, World};
 
 /// The communicator as a builder sees it.
@@ -44,6 +45,7 @@ impl Place {
 pub struct Call<'a> {
     pub world: &'a World,
     pub place: Place,
+    pub topology: Option<&'a Topology>,
     pub limits: &'a Limits,
     pub s: &'a mut Schedule,
 }

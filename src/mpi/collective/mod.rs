@@ -10,6 +10,7 @@ mod bcast;
 mod blocks;
 mod gather;
 pub mod limits;
+mod neighbor;
 mod reduce;
 mod reduce_scatter;
 pub mod running;
@@ -27,6 +28,10 @@ pub use arguments::{Call, Place};
 pub use barrier::barrier;
 pub use bcast::{bcast, tree};
 pub use gather::{gather, gatherv};
+pub use neighbor::{
+    neighbor_allgather, neighbor_allgatherv, neighbor_alltoall, neighbor_alltoallv,
+    neighbor_alltoallw,
+};
 pub use reduce::reduce;
 pub use reduce_scatter::{reduce_scatter, reduce_scatter_block};
 pub use scan::{exscan, scan};

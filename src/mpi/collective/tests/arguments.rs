@@ -20,6 +20,7 @@ fn class(inter: bool, build: impl FnOnce(&mut Call) -> Result<()>) -> Class {
             size: 3,
             remote: inter.then_some(2),
         },
+        topology: None,
         limits: &Limits::DEFAULT,
         s: &mut Schedule::new(),
     };

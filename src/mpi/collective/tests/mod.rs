@@ -4,6 +4,7 @@
 mod arguments;
 mod memory;
 mod moving;
+mod neighbor;
 mod net;
 mod reducing;
 

@@ -6,6 +6,7 @@ use crate::engine::Data;
 use crate::mpi::collective::limits::Limits;
 use crate::mpi::collective::running::{Port, Rank, Running, State, Upcall};
 use crate::mpi::collective::{Call, Place};
+use crate::mpi::topology::Topology;
 use crate::mpi::World;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -175,6 +176,17 @@ impl Job {
         world: &World,
         limits: &Limits,
         groups: &[u32],
+        build: impl FnMut(&mut Call, usize) -> Result<()>,
+    ) -> Job {
+        Job::on(world, limits, groups, &[], build)
+    }
+
+    /// The same with a topology for each process.
+    pub fn on(
+        world: &World,
+        limits: &Limits,
+        groups: &[u32],
+        topologies: &[Topology],
         mut build: impl FnMut(&mut Call, usize) -> Result<()>,
     ) -> Job {
         let mut job = Job {
@@ -194,6 +206,7 @@ impl Job {
                         size,
                         remote: (groups.len() == 2).then(|| groups[1 - group]),
                     },
+                    topology: topologies.get(first + rank as usize),
                     limits,
                     s: &mut running.schedule,
                 };
