@@ -354,6 +354,7 @@ fn hydra_where_it_is_installed() {
         command
             .args(["-n", "3", &member(), "abort", "1", "5"])
             .env("MAYFLY_PMI", version);
-        assert_eq!(common::run(&mut command).status, 5);
+        // Which status is Hydra's affair, and differs from version to version.
+        assert_ne!(common::run(&mut command).status, 0);
     }
 }
