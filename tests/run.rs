@@ -375,20 +375,43 @@ fn a_job_ends_at_its_timeout() {
     assert_eq!(self::run(&["--timeout", "30", "true"]).status, 0);
 }
 
-/// Starts a job whose ranks sleep, and returns when they do; `nap` must be used by this test alone.
+/// Starts a job whose ranks sleep for so many seconds (a number of this test's own), and returns when they do.
 fn sleeping(nap: &str, script: &str) -> std::process::Child {
     let mut command = mayfly();
     command.args(["run", "-n", "2", "sh", "-c", &script.replace("NAP", nap)]);
-    let child = command
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .unwrap();
+    command.stderr(Stdio::piped()).process_group(0);
+    // Tests in the background of a script inherit SIGINT ignored, and `mayfly run` leaves ignored what it finds ignored.
+    // SAFETY: signal may be called between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+            Ok(())
+        });
+    }
+    let child = command.spawn().unwrap();
     assert!(
         eventually(|| processes_with(&["sleep", nap]).len() >= 2),
         "the ranks do not start"
     );
     child
+}
+
+/// A number of seconds for `sleep` that no other process on this machine uses.
+fn nap(which: u32) -> String {
+    format!("{}.{which}", 100_000 + std::process::id())
+}
+
+/// Waits for a child; kills it and fails when that takes too long.
+fn wait(child: &mut std::process::Child) -> Option<i32> {
+    let ended = eventually(|| child.try_wait().unwrap().is_some());
+    if !ended {
+        child.kill().unwrap();
+    }
+    let status = child.wait().unwrap();
+    assert!(ended, "it does not end");
+    status.code()
 }
 
 fn kill(pid: u32, signal: &str) {
@@ -400,43 +423,47 @@ fn kill(pid: u32, signal: &str) {
 
 #[test]
 fn signals_end_everything() {
-    for (signal, status, nap) in [
-        ("INT", 130, "98701"),
-        ("TERM", 143, "98702"),
-        ("HUP", 129, "98703"),
-    ] {
+    for (signal, status, which) in [("INT", 130, 1), ("TERM", 143, 2), ("HUP", 129, 3)] {
         let begin = Instant::now();
-        let mut child = sleeping(nap, "sleep NAP");
+        let nap = nap(which);
+        let mut child = sleeping(&nap, "sleep NAP");
         kill(child.id(), signal);
-        assert_eq!(child.wait().unwrap().code(), Some(status), "{signal}");
-        assert!(processes_with(&["sleep", nap]).is_empty(), "{signal}");
+        assert_eq!(wait(&mut child), Some(status), "{signal}");
+        assert!(processes_with(&["sleep", &nap]).is_empty(), "{signal}");
         assert!(begin.elapsed() < 2 * SOON);
     }
     // Even those who do not listen.
-    let mut child = sleeping("98704", "trap '' TERM INT; sleep NAP & wait; wait");
+    let nap = nap(4);
+    let mut child = sleeping(&nap, "trap '' TERM INT; sleep NAP & wait; wait");
     kill(child.id(), "INT");
     std::thread::sleep(Duration::from_millis(20));
     kill(child.id(), "INT");
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    assert!(processes_with(&["sleep", "98704"]).is_empty());
+    assert_eq!(wait(&mut child), Some(130));
+    assert!(processes_with(&["sleep", &nap]).is_empty());
 }
 
 #[test]
 fn nothing_is_left_behind_when_mayfly_is_killed() {
-    let nap = "98705";
-    let mut child = sleeping(nap, "sleep NAP & sleep NAP & wait");
+    let nap = &nap(5);
+    let script = format!("sleep {nap} & sleep {nap} & wait");
+    let mut child = sleeping(nap, &script);
+    assert_eq!(
+        processes_with(&["run", "sh", &script]).len(),
+        2,
+        "the launcher and its guard"
+    );
     kill(child.id(), "KILL");
     child.wait().unwrap();
     assert!(eventually(|| processes_with(&["sleep", nap]).is_empty()));
     assert!(
-        eventually(|| processes_with(&["run", "-n", "2", "sh", nap]).is_empty()),
+        eventually(|| processes_with(&["run", "sh", &script]).is_empty()),
         "the guard itself"
     );
 }
 
 #[test]
 fn nothing_is_left_behind_at_the_end() {
-    let nap = "98706";
+    let nap = &nap(6);
     let script = format!("sleep {nap} & setsid sleep {nap} & echo started");
     let run = run(&["-n", "2", "sh", "-c", &script]);
     assert_eq!((run.status, run.out.as_str()), (0, "started\nstarted\n"));
@@ -475,7 +502,7 @@ fn a_slow_reader_slows_the_ranks_and_memory_stays_bounded() {
     assert!(kilobytes < 64 * 1024, "{kilobytes} kB");
     kill(child.id(), "TERM");
     drop(out);
-    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert_eq!(wait(&mut child), Some(143));
 }
 
 #[test]
