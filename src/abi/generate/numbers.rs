@@ -115,7 +115,8 @@ pub fn write(family: Family) -> String {
 /// (In the ABI, in the engine) of every predefined handle.
 fn handles(family: Family) -> String {
     let mut text = String::from("\n");
-    for kind in HANDLES {
+    // A file's handle is a pointer, which needs no table.
+    for kind in HANDLES.iter().filter(|kind| **kind != "file") {
         text += &format!("pub const {}: &[(u32, u32)] = &[\n", kind.to_uppercase());
         for c in rows(kind) {
             if let (Some(value), Some(engine)) = (c.number(family), c.engine()) {
