@@ -14,6 +14,18 @@ pub fn functions(family: Family) -> Vec<String> {
     names
 }
 
+/// What C++ programs of Open MPI 4 import: src/abi/openmpi/cxx.rs.
+const CXX: [&str; 8] = [
+    "ompi_mpi_cxx_op_intercept",
+    "ompi_op_set_cxx_callback",
+    "_ZN3MPI4CommC1Ev",
+    "_ZN3MPI4CommC2Ev",
+    "_ZN3MPI4CommC1ERKNS_9Comm_NullE",
+    "_ZN3MPI4CommC2ERKNS_9Comm_NullE",
+    "_ZN3MPI8Datatype4FreeEv",
+    "_ZN3MPI3Win4FreeEv",
+];
+
 /// Functions of the ABI that are no procedures of MPI: callbacks that constants stand for, and what C++ bindings that
 /// were compiled into programs call.
 pub fn other_functions(family: Family) -> Vec<String> {
@@ -29,7 +41,7 @@ pub fn other_functions(family: Family) -> Vec<String> {
         }
     }
     if family == Family::OpenMpi {
-        names.push("ompi_op_set_cxx_callback".into());
+        names.extend(CXX.iter().map(|n| n.to_string()));
     }
     names
 }

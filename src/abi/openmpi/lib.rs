@@ -1,5 +1,6 @@
 //! libmpi.so.40: Mayfly with the ABI of Open MPI 4 and 5.
 
+mod cxx;
 mod handles;
 mod objects;
 mod status;
