@@ -352,3 +352,36 @@ fn every_constant_passes_the_door() {
         }
     }
 }
+
+#[test]
+fn a_program_may_put_its_own_function_in_front() {
+    let folder = built().join("constants-of-every-abi");
+    std::fs::create_dir_all(&folder).expect("a folder in target");
+    let source = folder.join("in-front.c");
+    let text = "#include <mpi.h>\n#include <stdio.h>\n\
+        int MPI_Comm_size(MPI_Comm comm, int *size) {\n    \
+            puts(\"in front\");\n    return PMPI_Comm_size(comm, size);\n}\n\
+        int main(void) {\n    int size = 0;\n    MPI_Init(0, 0);\n    MPI_Comm_size(MPI_COMM_WORLD, &size);\n    \
+            printf(\"%d\\n\", size);\n    return MPI_Finalize();\n}\n";
+    std::fs::write(&source, text).expect("a file in target");
+    for family in Family::ALL {
+        let name = family.name();
+        let program = folder.join(format!("in-front-{name}"));
+        run(Command::new("cc")
+            .arg("-I")
+            .arg(root().join("include").join(name))
+            .arg(&source)
+            .arg("-o")
+            .arg(&program)
+            .arg(library(family)));
+        // The program asks for the library by its soname.
+        let apart = folder.join(format!("apart-{name}"));
+        std::fs::create_dir_all(&apart).expect("a folder in target");
+        let soname = ["libmpi.so.12", "libmpi.so.40", "libmpi_abi.so.1"][family as usize];
+        let link = apart.join(soname);
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(library(family), &link).expect("a link in target");
+        let said = run(Command::new(&program).env("LD_LIBRARY_PATH", &apart));
+        assert_eq!(said, "in front\n1\n", "{name}");
+    }
+}

@@ -461,16 +461,13 @@ pub unsafe fn status_of_error<A: Abi>(place: *mut A::Status, error: &Error) {
     }
 }
 
-/// Writes a status with its MPI_ERROR.
+/// Writes back a status that the program passed in, leaving its MPI_ERROR alone.
 ///
 /// # Safety
-/// As [`status_out`].
-pub unsafe fn status_with_error<A: Abi>(place: *mut A::Status, status: &Status) {
-    if is_ignore::<A>(place) || place.is_null() {
-        return;
-    }
-    // SAFETY: as in `status_out`.
-    unsafe { (*place).set(&status_fields::<A>(status), true) };
+/// `place` is valid: [`status_in`] read it.
+pub unsafe fn status_back<A: Abi>(place: *mut A::Status, status: &Status) {
+    // SAFETY: valid by contract; all bit patterns are valid.
+    unsafe { (*place).set(&status_fields::<A>(status), false) };
 }
 
 /// A status argument.
@@ -500,11 +497,6 @@ fn class_of(code: c_int) -> Class {
         .find(find)
         .copied()
         .unwrap_or(Class::Other)
-}
-
-/// The raw value of an id, for closures that must not name the type.
-pub fn raw(id: impl Id) -> u32 {
-    id.raw()
 }
 
 /// After an object was freed: the program's handle becomes the null handle.

@@ -34,8 +34,6 @@ pub struct StatusFields {
 
 /// MPI_Status in memory.
 pub trait StatusLayout: Copy + 'static {
-    /// How many Fortran integers it is, and where among them source, tag and error are.
-    const INTS: usize;
     fn get(&self) -> StatusFields;
     /// Writes all fields; `error` only when `with_error`, because single completions leave it alone (MPI-5.0 §3.7.5).
     fn set(&mut self, fields: &StatusFields, with_error: bool);
@@ -51,7 +49,6 @@ pub trait Numbers {
     const ROOT: c_int;
     const ANY_TAG: c_int;
 
-    const BOTTOM: usize;
     const IN_PLACE: usize;
     /// As IN_PLACE where the ABI has no such constant.
     const BUFFER_AUTOMATIC: usize;
@@ -109,8 +106,6 @@ pub trait Abi: Numbers + Sized + 'static {
     const ABI_VERSION: (c_int, c_int);
     /// Added to the ids of attribute keys that programs make.
     const KEYVAL_BASE: c_int;
-    /// Where MPI_F08_status and Fortran's status array keep source, tag and error.
-    const FORTRAN_STATUS: [usize; 3];
 
     /// MPI_UNWEIGHTED and MPI_WEIGHTS_EMPTY.
     fn unweighted() -> *const c_int;

@@ -73,7 +73,7 @@ pub fn write(family: Family) -> String {
         let value = number(family, &format!("MPI_{name}"));
         text += &format!("    const {name}: c_int = {value};\n");
     }
-    for name in ["BOTTOM", "IN_PLACE", "BUFFER_AUTOMATIC", "STATUS_IGNORE"] {
+    for name in ["IN_PLACE", "BUFFER_AUTOMATIC", "STATUS_IGNORE"] {
         let find = |name: &str| constants().iter().find(|c| c.name == format!("MPI_{name}"));
         let value = find(name).and_then(|c| c.number(family));
         let value = value.unwrap_or_else(|| number(family, "MPI_IN_PLACE"));

@@ -176,7 +176,7 @@ impl<'a> Shim<'a> {
             ("status", Direction::InOut) => {
                 self.arguments
                     .push(format!("&status_in::<A>({name}, \"{name}\")?"));
-                self.result(name, |value| format!("status_out::<A>({name}, &{value});"));
+                self.result(name, |value| format!("status_back::<A>({name}, &{value});"));
             }
             ("status", _) if p.length.is_none() => {
                 self.result(name, |value| format!("status_out::<A>({name}, &{value});"));

@@ -158,7 +158,6 @@ impl Abi for A {
 
     const ABI_VERSION: (c_int, c_int) = (-1, -1);
     const KEYVAL_BASE: c_int = (MADE | 9 << 26) as c_int;
-    const FORTRAN_STATUS: [usize; 3] = [2, 3, 4];
 
     fn unweighted() -> *const c_int {
         objects::unweighted()

@@ -20,8 +20,6 @@ const _: () = assert!(std::mem::offset_of!(Status, tag) == 12);
 const _: () = assert!(std::mem::offset_of!(Status, error) == 16);
 
 impl StatusLayout for Status {
-    const INTS: usize = 5;
-
     #[inline]
     fn get(&self) -> StatusFields {
         let high = (self.count_hi_and_cancelled as u32 >> 1) as u64;

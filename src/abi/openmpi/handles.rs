@@ -97,7 +97,6 @@ impl Abi for A {
 
     const ABI_VERSION: (c_int, c_int) = (-1, -1);
     const KEYVAL_BASE: c_int = 0;
-    const FORTRAN_STATUS: [usize; 3] = [0, 1, 2];
 
     fn unweighted() -> *const c_int {
         std::ptr::without_provenance(2)

@@ -19,8 +19,6 @@ const _: () = assert!(std::mem::offset_of!(Status, tag) == 4);
 const _: () = assert!(std::mem::offset_of!(Status, error) == 8);
 
 impl StatusLayout for Status {
-    const INTS: usize = 6;
-
     #[inline]
     fn get(&self) -> StatusFields {
         StatusFields {
