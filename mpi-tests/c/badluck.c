@@ -72,6 +72,16 @@ int main(int argc, char **argv) {
         if (rank == 0) printf("talked: %ld errors\n", sum);
         MPI_Finalize();
         return sum != 0;
+    } else if (!strcmp(what, "mesh")) {
+        /* Each rank talks to each other. */
+        for (int step = 1; step < size; step++) {
+            int to = (rank + step) % size, from = (rank + size - step) % size, value = -1;
+            MPI_Sendrecv(&rank, 1, MPI_INT, to, step, &value, 1, MPI_INT, from, step, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+            errors += value != from;
+        }
+        long sum;
+        MPI_Allreduce(&errors, &sum, 1, MPI_LONG, MPI_SUM, MPI_COMM_WORLD);
+        if (rank == 0) printf("meshed: %ld errors\n", sum);
     } else if (!strcmp(what, "quick")) {
         int sum;
         MPI_Allreduce(&rank, &sum, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
