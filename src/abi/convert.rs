@@ -7,7 +7,7 @@ use crate::abi::array::Array;
 use crate::abi::kinds::*;
 use crate::base::constant::{self, UNDEFINED};
 use crate::base::error::{Class, Error, Object, Result};
-use crate::base::id::{CommId, FileId, Id, KeyvalId, SessionId, WinId};
+use crate::base::id::{CommId, FileId, KeyvalId, SessionId, WinId};
 use crate::fail;
 use crate::mpi::Status;
 use crate::runtime::Runtime;
