@@ -14,14 +14,12 @@ impl Engine {
         };
         if operation.send {
             let Some(to) = operation.peer else { return };
-            let waiting = core.peers[to.0 as usize]
-                .sends
-                .iter()
-                .position(|&t| t == ticket);
-            if let Some(position) = waiting {
-                core.peers[to.0 as usize].sends.remove(position);
+            let peer = &mut core.peers[to.0 as usize];
+            if let Some(position) = peer.sends.iter().position(|&t| t == ticket) {
+                peer.sends.remove(position);
                 core.complete(ticket, End::Cancelled);
-            } else if matches!(operation.state, State::Announced | State::Complete) {
+            } else if !operation.asked && !peer.is_gone() && operation.may_be_unmatched() {
+                operation.asked = true;
                 if operation.state == State::Complete {
                     operation.state = State::Cancelling;
                 }
@@ -78,15 +76,18 @@ impl Core {
 
     /// The receiver's answer. Not forgotten means matched: an eager send that had left is over then, a synchronous
     /// or announced one goes on as if nothing had been asked.
-    pub(super) fn on_cancelled(&mut self, header: &Header) {
+    pub(super) fn on_cancelled(&mut self, from: PeerId, header: &Header) {
         let ticket = Ticket(header.request);
         let Some(operation) = self.operations.get(ticket) else {
             return;
         };
-        if header.total == 1 {
-            self.complete(ticket, End::Cancelled);
-        } else if operation.state == State::Cancelling {
-            self.complete(ticket, End::Fine);
+        if !operation.send || !operation.asked || operation.peer != Some(from) {
+            return;
+        }
+        match (operation.state, header.total) {
+            (State::Announced | State::Cancelling, 1) => self.complete(ticket, End::Cancelled),
+            (State::Cancelling, _) => self.complete(ticket, End::Fine),
+            _ => {}
         }
     }
 }

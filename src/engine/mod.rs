@@ -4,6 +4,7 @@
 pub mod cancel;
 pub mod data;
 pub mod eager;
+pub mod loss;
 pub mod matching;
 pub mod operation;
 pub mod peer;
@@ -64,6 +65,8 @@ pub struct Core {
     contexts: Map<u64, Context<Ticket, Message>>,
     pub peers: Vec<Peer>,
     busy: Vec<PeerId>,
+    /// The list's other memory, for when it is walked.
+    walked: Vec<PeerId>,
     /// Matched rndv receives that can be pulled.
     pulls: Vec<Ticket>,
     /// Unexpected eager bytes that a peer may place here.
@@ -74,6 +77,12 @@ pub struct Core {
     pool: Vec<Vec<u8>>,
     /// Peers that were lost, first one first.
     pub lost: Vec<PeerId>,
+    /// Is any peer gone, lost or with a goodbye?
+    pub parted: bool,
+    /// How many of the lost [`Engine::next_loss`] has told.
+    told: usize,
+    /// Contexts that a lost peer belonged to: no receive from any source succeeds there.
+    bereft: Vec<(u64, PeerId)>,
     /// Operations completed so far: lets waiters see that something happened.
     pub completions: u64,
     /// Eager messages sent that may be cancelled.
@@ -93,6 +102,7 @@ impl Engine {
             contexts: Map::default(),
             peers: (0..size).map(|_| Peer::new(window)).collect(),
             busy: Vec::new(),
+            walked: Vec::new(),
             pulls: Vec::new(),
             window,
             eager: if eager == 0 {
@@ -102,6 +112,9 @@ impl Engine {
             },
             pool: Vec::new(),
             lost: Vec::new(),
+            parted: false,
+            told: 0,
+            bereft: Vec::new(),
             completions: 0,
             serial: 0,
         };
@@ -145,6 +158,7 @@ impl Engine {
             send: true,
             synchronous,
             abandoned: false,
+            asked: false,
             peer: Some(to),
             context,
             source,
@@ -156,7 +170,7 @@ impl Engine {
             posted: None,
             outcome,
         });
-        if core.peers[to.0 as usize].lost.is_some() {
+        if core.peers[to.0 as usize].is_gone() {
             core.complete(ticket, End::Lost(to));
         } else {
             core.peers[to.0 as usize].sends.push_back(ticket);
@@ -165,7 +179,8 @@ impl Engine {
         Started::Pending(ticket)
     }
 
-    /// Starts a receive. `from`: the process behind the pattern's source, when it names one.
+    /// Starts a receive. `from`: the process behind the pattern's source, when it names one. One that nothing can
+    /// match any more, because the sender is gone, ends at once.
     #[inline]
     pub fn receive(
         &mut self,
@@ -175,16 +190,16 @@ impl Engine {
         from: Option<PeerId>,
     ) -> Started {
         let core = &mut self.core;
+        let gone = core.gone(context, from);
         let queues = core.contexts.entry(context).or_default();
         if let Some((source, tag, message)) = queues.take(pattern) {
             return self.receive_message(data, context, source, tag, message);
         }
         let ticket = core.operations.insert(receiving(data, context, from));
-        if let Some(peer) = core.gone(from) {
+        if let Some(peer) = gone {
             core.complete(ticket, End::Lost(peer));
             return Started::Pending(ticket);
         }
-        let queues = core.contexts.entry(context).or_default();
         let posted = queues.post(pattern, ticket);
         if let Some(operation) = core.operations.get_mut(ticket) {
             operation.posted = Some((posted, pattern));
@@ -229,7 +244,6 @@ impl Engine {
                     message.request,
                     message.total,
                     cookie,
-                    links,
                 );
                 core.pull(links);
                 core.flush(links);
@@ -318,6 +332,7 @@ impl Engine {
 
     /// Forgets the queues of a context that will not be used again, if nothing stands in them.
     pub fn drop_context(&mut self, context: u64) {
+        self.core.bereft.retain(|&(c, _)| c != context);
         if self
             .core
             .contexts
@@ -336,6 +351,7 @@ fn receiving(data: Data, context: u64, from: Option<PeerId>) -> Operation {
         send: false,
         synchronous: false,
         abandoned: false,
+        asked: false,
         peer: from,
         context,
         source: 0,
@@ -376,11 +392,12 @@ fn deliver(data: &Data, source: u32, tag: i32, total: usize, payload: &[u8]) -> 
 }
 
 impl Core {
-    /// The lost peer that makes a receive hopeless: the one it names, or any for a wildcard.
-    pub fn gone(&self, from: Option<PeerId>) -> Option<PeerId> {
-        match from {
-            Some(peer) => self.peers[peer.0 as usize].lost.as_ref().map(|_| peer),
-            None => self.lost.first().copied(),
+    fn on_credit(&mut self, from: PeerId, header: &Header) {
+        let peer = &mut self.peers[from.0 as usize];
+        if !peer.is_gone() {
+            // Never more than was lent at first, whatever the peer says.
+            let credit = (peer.credit as u64).saturating_add(header.total);
+            peer.credit = credit.min(self.window as u64) as usize;
         }
     }
 
@@ -457,11 +474,18 @@ impl Core {
 
     /// Sends what waits, to every peer that has something waiting; true when anything left.
     fn flush(&mut self, links: &mut Links) -> bool {
+        if self.busy.is_empty() {
+            return false;
+        }
         let mut moved = false;
-        for peer in std::mem::take(&mut self.busy) {
+        // Those who stay busy enter the other list; both keep their memory.
+        let mut walked = std::mem::take(&mut self.walked);
+        std::mem::swap(&mut walked, &mut self.busy);
+        for peer in walked.drain(..) {
             self.peers[peer.0 as usize].busy = false;
             moved |= self.flush_peer(links, peer);
         }
+        self.walked = walked;
         moved
     }
 
@@ -522,37 +546,14 @@ impl Sink for Core {
             Kind::Clear => self.on_clear(from, header),
             Kind::Piece => self.on_piece(from, header, payload),
             Kind::Done => self.on_done(from, header),
-            Kind::Credit => self.peers[from.0 as usize].credit += header.total as usize,
+            Kind::Credit => self.on_credit(from, header),
             Kind::Cancel => self.on_cancel(from, header),
-            Kind::Cancelled => self.on_cancelled(header),
-            Kind::Goodbye => self.peers[from.0 as usize].goodbye = true,
+            Kind::Cancelled => self.on_cancelled(from, header),
+            Kind::Goodbye => self.on_goodbye(from),
         }
     }
 
     fn lost(&mut self, peer: PeerId, why: &str) {
-        let known = &mut self.peers[peer.0 as usize];
-        if known.lost.is_some() || known.goodbye {
-            return;
-        }
-        known.lost = Some(why.into());
-        known.control.clear();
-        known.sends.clear();
-        known.streams.clear();
-        self.lost.push(peer);
-        for ticket in self.operations.tickets() {
-            let Some(operation) = self.operations.get(ticket) else {
-                continue;
-            };
-            let hopeless = operation.peer == Some(peer) || operation.peer.is_none();
-            if !hopeless || operation.state == State::Complete {
-                continue;
-            }
-            if let Some((posted, pattern)) = operation.posted {
-                if let Some(queues) = self.contexts.get_mut(&operation.context) {
-                    queues.withdraw(posted, pattern);
-                }
-            }
-            self.complete(ticket, End::Lost(peer));
-        }
+        self.on_loss(peer, why);
     }
 }

@@ -44,6 +44,12 @@ impl Peer {
         }
     }
 
+    /// Nothing more comes from it, and nothing reaches it.
+    #[inline]
+    pub fn is_gone(&self) -> bool {
+        self.goodbye || self.lost.is_some()
+    }
+
     /// Nothing waits for its link.
     pub fn is_idle(&self) -> bool {
         self.control.is_empty() && self.sends.is_empty() && self.streams.is_empty()

@@ -54,10 +54,9 @@ impl Core {
         request: u32,
         total: usize,
         cookie: u64,
-        _links: &mut Links,
     ) {
         self.note_match(ticket, source, tag, from, request, total);
-        if self.peers[from.0 as usize].lost.is_some() {
+        if self.peers[from.0 as usize].is_gone() {
             self.complete(ticket, End::Lost(from));
             return;
         }
@@ -100,7 +99,9 @@ impl Core {
 
     /// Gets the data of matched receives moving: by reading the sender's memory, or by clearing it to send.
     pub(super) fn pull(&mut self, links: &mut Links) {
-        while let Some(ticket) = self.pulls.pop() {
+        // In the order of the matches; the list keeps its memory.
+        for at in 0..self.pulls.len() {
+            let ticket = self.pulls[at];
             let Some(operation) = self.operations.get(ticket) else {
                 continue;
             };
@@ -131,6 +132,7 @@ impl Core {
                 self.control(from, clear);
             }
         }
+        self.pulls.clear();
     }
 
     /// Reads the sender's memory; false when that fails, and pieces have to do.
@@ -147,7 +149,12 @@ impl Core {
         while at < wanted {
             let length = bounce.len().min(wanted - at);
             if links
-                .fetch(from, cookie + at as u64, bounce.as_mut_ptr(), length)
+                .fetch(
+                    from,
+                    cookie.wrapping_add(at as u64),
+                    bounce.as_mut_ptr(),
+                    length,
+                )
                 .is_err()
             {
                 return false;

@@ -127,7 +127,12 @@ impl World {
             )));
         }
         self.sweep_buffered();
-        self.buffered.reserve(data.bytes)?;
+        if let Err(error) = self.buffered.reserve(data.bytes) {
+            // Some of what is in the way may only wait for a look at the links.
+            self.engine()?.progress();
+            self.sweep_buffered();
+            self.buffered.reserve(data.bytes).map_err(|_| error)?;
+        }
         let mut memory = vec![0u8; data.bytes].into_boxed_slice();
         data.read(0, &mut memory);
         let packed = Data::dense(memory.as_mut_ptr(), memory.len());

@@ -3,6 +3,7 @@
 use crate::base::constant::handle;
 use crate::base::error::Result;
 use crate::base::id::{CommId, ErrhandlerId, PeerId, Table};
+use crate::engine::Engine;
 use crate::fail;
 use crate::mpi::attribute::Attributes;
 use crate::mpi::group::Group;
@@ -17,6 +18,9 @@ pub const CONSTRUCTION: u64 = 2;
 /// Added to the context id of an inter-communicator's local group: the channel of its collectives' local phases. The
 /// hidden communicator of that group counts its own collectives on [`COLLECTIVE`].
 pub const LOCAL_PHASE: u64 = 3;
+
+/// So many channels a context has.
+pub const CHANNELS: u64 = 4;
 
 /// One communicator of this process.
 pub struct Comm {
@@ -83,6 +87,16 @@ impl Comms {
         Comms {
             table: Table::new(handle::COMM_NULL.0),
             contexts: 0,
+        }
+    }
+
+    /// Tells the engine in which communicators a lost process was.
+    #[cold]
+    pub fn bereave(&self, engine: &mut Engine, peer: PeerId) {
+        for (_, comm) in self.table.iter() {
+            if comm.targets().members.contains(&peer) {
+                engine.bereave(comm.context, peer);
+            }
         }
     }
 

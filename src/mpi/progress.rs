@@ -155,6 +155,11 @@ impl Collective {
     pub fn comm(&self) -> CommId {
         self.comm
     }
+
+    /// Why it failed, if it is over and did.
+    pub fn error(&self) -> Option<&Error> {
+        self.over.as_ref()?.as_ref().err()
+    }
 }
 
 /// What a collective did with its turn.
@@ -383,7 +388,11 @@ impl World {
                 upcall: None,
             };
         };
-        let moved = engine.progress();
+        let mut moved = engine.progress();
+        while let Some(peer) = engine.next_loss() {
+            self.comms.bereave(engine, peer);
+            moved = true;
+        }
         if self.requests.running.is_empty() {
             return Progress {
                 moved,

@@ -198,7 +198,8 @@ impl World {
                 ..Status::EMPTY
             }));
         }
-        engine.core.gone(peer).map(|peer| Err(lost(peer)))
+        let gone = engine.core.gone(context, peer);
+        gone.map(|peer| Err(lost(peer)))
     }
 
     /// Starts a receive.

@@ -1,9 +1,9 @@
 //! Requests: what an operation that was started is known by (MPI-5.0 §3.7).
 
 use crate::base::constant::handle;
-use crate::base::error::{Error, Object, Result};
+use crate::base::error::{Class, Error, Object, Result};
 use crate::base::id::{CommId, PeerId, RequestId, Table, FIRST_USER};
-use crate::engine::{Data, Pattern, Started, Ticket};
+use crate::engine::{Data, End, Pattern, Started, Ticket};
 use crate::fail;
 use crate::mpi::buffered::Parcel;
 use crate::mpi::progress::Collective;
@@ -103,6 +103,8 @@ pub struct Generalized {
     pub free: Arc<dyn Fn() -> std::result::Result<(), i32> + Send + Sync>,
     pub cancel: CancelFunction,
     pub complete: bool,
+    /// Its handle was freed before it was complete.
+    pub freed: bool,
 }
 
 /// A generalized request's query function: it fills the status.
@@ -178,6 +180,10 @@ fn ended(comm: CommId, result: Result<()>) -> (Status, Option<Error>) {
         ..Status::EMPTY
     };
     (status, error)
+}
+
+fn is_loss(error: Option<&Error>) -> bool {
+    error.is_some_and(|e| e.class == Class::ProcAborted)
 }
 
 /// What is found when a completed request is taken.
@@ -362,14 +368,18 @@ impl World {
     /// MPI_Request_free: the operation goes on, its request is forgotten. Returns a generalized request's parts if
     /// user code has to be told now.
     pub fn free_request(&mut self, id: RequestId) -> Result<Option<Box<Generalized>>> {
-        if let Request::Collective(collective) = self.requests.get(id)? {
-            if collective.is_active() {
-                fail!(
-                    Request,
-                    "request {:#x} is a collective under way; it must be completed before it is freed",
-                    id.0
-                );
+        match self.requests.get_mut(id)? {
+            Request::Collective(collective) if collective.is_active() => fail!(
+                Request,
+                "request {:#x} is a collective under way; it must be completed before it is freed",
+                id.0
+            ),
+            // Its functions are needed until it is complete (MPI-5.0 §13.2).
+            Request::Generalized(generalized) if !generalized.complete => {
+                generalized.freed = true;
+                return Ok(None);
             }
+            _ => {}
         }
         match self.requests.table.remove(id) {
             None => return missing(id),
@@ -388,6 +398,45 @@ impl World {
             Some(Request::Generalized(generalized)) => return Ok(Some(generalized)),
         }
         Ok(None)
+    }
+
+    /// MPI_Grequest_complete. Gives back the parts of one that was freed, for its free function.
+    pub fn complete_generalized(&mut self, id: RequestId) -> Result<Option<Box<Generalized>>> {
+        let freed = match self.requests.get_mut(id)? {
+            Request::Generalized(generalized) => {
+                generalized.complete = true;
+                generalized.freed
+            }
+            _ => fail!(Request, "request {:#x} is not a generalized request", id.0),
+        };
+        if !freed {
+            return Ok(None);
+        }
+        match self.requests.table.remove(id) {
+            Some(Request::Generalized(generalized)) => Ok(Some(generalized)),
+            _ => missing(id),
+        }
+    }
+
+    /// Has one of these ended because its peer is gone?
+    pub fn any_lost(&self, ids: &[RequestId]) -> bool {
+        let Some(engine) = self.engine.as_ref().filter(|e| e.core.parted) else {
+            return false;
+        };
+        let half = |half: &Half| match &half.active {
+            Active::Over(_, error) => is_loss(error.as_ref()),
+            Active::Parcel(_) => false,
+            Active::Ticket(ticket) | Active::Recalled(ticket, _) => engine
+                .peek(*ticket)
+                .is_some_and(|o| matches!(o.end, End::Lost(_))),
+        };
+        ids.iter().any(|&id| match self.requests.table.get(id) {
+            Some(Request::Plain(plain)) => half(plain),
+            Some(Request::Pair(halves, _)) => halves.iter().any(half),
+            Some(Request::Persistent(persistent)) => persistent.active.as_ref().is_some_and(half),
+            Some(Request::Collective(collective)) => is_loss(collective.error()),
+            Some(Request::Generalized(_)) | None => false,
+        })
     }
 
     /// Starts a persistent request.

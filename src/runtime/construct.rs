@@ -68,7 +68,13 @@ pub fn install(rt: &Runtime, from: CommId, parts: Parts) -> Result<CommId> {
             errhandler,
             info: Info::default(),
         };
-        Ok(w.comms.table.insert(Box::new(comm)))
+        let id = w.comms.table.insert(Box::new(comm));
+        if let Some(engine) = &mut w.engine {
+            for peer in engine.core.lost.clone() {
+                w.comms.bereave(engine, peer);
+            }
+        }
+        Ok(id)
     })
 }
 
@@ -240,15 +246,36 @@ fn pack_group(group: &Group, context: u64) -> Vec<u8> {
     bytes
 }
 
-fn unpack_group(rt: &Runtime, bytes: &[u8]) -> (u64, Arc<Group>) {
-    let members = bytes
-        .get(8..)
-        .unwrap_or(&[])
-        .chunks_exact(4)
-        .map(|c| PeerId(small(c, 0) as u32))
-        .collect();
-    let me = rt.with(|w| w.groups.me);
-    (number(bytes, 0), Group::new(members, me))
+fn unpack_group(rt: &Runtime, bytes: &[u8]) -> Result<(u64, Arc<Group>)> {
+    let words = bytes.get(8..).unwrap_or(&[]).chunks_exact(4);
+    let members: Vec<PeerId> = words.map(|c| PeerId(small(c, 0) as u32)).collect();
+    rt.with(|w| {
+        let ranks = w.engine()?.core.peers.len();
+        if let Some(peer) = members.iter().find(|p| p.0 as usize >= ranks) {
+            fail!(Intern, "a group came with rank {} of {ranks}", peer.0);
+        }
+        Ok((number(bytes, 0), Group::new(members, w.groups.me)))
+    })
+}
+
+/// A color that those have in common, and only those, who name the same `place`.
+pub fn color_of(rt: &Runtime, comm: CommId, place: u64) -> Result<i32> {
+    let seen = view(rt, comm)?;
+    let mine = place.to_le_bytes().to_vec();
+    let local = seen.local.unwrap_or(comm);
+    let mut all = gather(rt, local, seen.group.size(), &mine)?;
+    if let Some(remote) = &seen.remote {
+        let (ours, theirs) = swap_groups(rt, &seen, all)?;
+        // The same order on both sides.
+        let ours_first = seen.group.members.first() < remote.members.first();
+        all = if ours_first {
+            [ours, theirs].concat()
+        } else {
+            [theirs, ours].concat()
+        };
+    }
+    let first = all.chunks_exact(8).position(|place| place == mine);
+    Ok(first.unwrap_or(0) as i32)
 }
 
 /// A copy of `comm` with these attributes: same groups, a context of its own.
@@ -395,8 +422,8 @@ pub fn create(rt: &Runtime, comm: CommId, group: Arc<Group>) -> Result<CommId> {
     };
     let (ours, theirs) = swap_groups(rt, &seen, pack_group(&group, mine))?;
     let hidden = create(rt, seen.local.unwrap_or(comm), group.clone())?;
-    let (our_context, _) = unpack_group(rt, &ours);
-    let (their_context, other) = unpack_group(rt, &theirs);
+    let (our_context, _) = unpack_group(rt, &ours)?;
+    let (their_context, other) = unpack_group(rt, &theirs)?;
     if hidden == handle::COMM_NULL {
         return Ok(handle::COMM_NULL);
     }
@@ -461,6 +488,26 @@ pub fn create_group(rt: &Runtime, comm: CommId, group: Arc<Group>, tag: i32) -> 
     install(rt, comm, Parts::intra(number(&bytes, 0), group))
 }
 
+/// The way to the other group's leader.
+fn bridge(rt: &Runtime, peer_comm: CommId, remote_leader: i32, tag: i32) -> Result<Route> {
+    let bridge = view(rt, peer_comm)?;
+    let targets = bridge.remote.as_ref().unwrap_or(&bridge.group);
+    match targets.members.get(remote_leader as usize) {
+        Some(&peer) if remote_leader >= 0 => Ok(Route {
+            peer,
+            context: bridge.context + CONSTRUCTION,
+            me: bridge.rank,
+            them: remote_leader as u32,
+            tag,
+        }),
+        _ => fail!(
+            Rank,
+            "the remote leader {remote_leader} is not in 0..{}",
+            targets.size()
+        ),
+    }
+}
+
 /// MPI_Intercomm_create.
 pub fn intercomm(
     rt: &Runtime,
@@ -484,32 +531,10 @@ pub fn intercomm(
     let (mut ours, mut theirs) = (pack_group(&seen.group, new_context(rt)), Vec::new());
     let mut trouble = Ok(());
     if seen.rank == leader as u32 {
-        let bridge = view(rt, peer_comm)?;
-        let targets = bridge.remote.as_ref().unwrap_or(&bridge.group);
-        match targets.members.get(remote_leader as usize) {
-            Some(&peer) if remote_leader >= 0 => {
-                let context = bridge.context + CONSTRUCTION;
-                let route = Route {
-                    peer,
-                    context,
-                    me: bridge.rank,
-                    them: remote_leader as u32,
-                    tag,
-                };
-                match swap(rt, &route, &ours) {
-                    Ok(bytes) => theirs = bytes,
-                    Err(error) => trouble = Err(error),
-                }
-            }
-            _ => {
-                trouble = (|| {
-                    fail!(
-                        Rank,
-                        "the remote leader {remote_leader} is not in 0..{}",
-                        targets.size()
-                    )
-                })()
-            }
+        match bridge(rt, peer_comm, remote_leader, tag).and_then(|route| swap(rt, &route, &ours)) {
+            Ok(bytes) => theirs = bytes,
+            // The others of the group wait to be told.
+            Err(error) => trouble = Err(error),
         }
     }
     share(rt, local, leader, &mut ours)?;
@@ -518,8 +543,8 @@ pub fn intercomm(
     if theirs.is_empty() {
         fail!(Comm, "the local leader could not reach the remote one");
     }
-    let (our_context, _) = unpack_group(rt, &ours);
-    let (their_context, other) = unpack_group(rt, &theirs);
+    let (our_context, _) = unpack_group(rt, &ours)?;
+    let (their_context, other) = unpack_group(rt, &theirs)?;
     if let Some(both) = other
         .members
         .iter()

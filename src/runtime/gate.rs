@@ -1,8 +1,8 @@
 //! The one lock: a flag while one thread at a time calls MPI, a mutex under MPI_THREAD_MULTIPLE.
 
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// A value behind the gate.
 pub struct Gate<T> {
@@ -10,8 +10,13 @@ pub struct Gate<T> {
     /// Do several threads call at once?
     shared: AtomicBool,
     lock: Mutex<()>,
+    /// Threads that stand before the lock.
+    waiting: AtomicU32,
     inside: AtomicBool,
 }
+
+/// How often a thread that polls yields to those who stand before the gate: some microseconds.
+const YIELDS: u32 = 50;
 
 // SAFETY: the value is reached only through `enter`, which lets one thread in at a time: by the mutex when threads
 // share MPI, and by the program's own promise (MPI-5.0 §11.6: at most one thread calls at a time below
@@ -27,6 +32,7 @@ impl<T> Gate<T> {
             value: UnsafeCell::new(value),
             shared: AtomicBool::new(false),
             lock: Mutex::new(()),
+            waiting: AtomicU32::new(0),
             inside: AtomicBool::new(false),
         }
     }
@@ -48,11 +54,7 @@ impl<T> Gate<T> {
     /// When called inside itself: a callback ran with the gate held, which is a defect of ours.
     #[inline]
     pub fn enter<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
-        let guard = if self.is_shared() {
-            self.lock.lock().ok()
-        } else {
-            None
-        };
+        let guard = self.is_shared().then(|| self.lock());
         if self.inside.load(Ordering::Relaxed) {
             nested();
         }
@@ -62,6 +64,30 @@ impl<T> Gate<T> {
         self.inside.store(false, Ordering::Relaxed);
         drop(guard);
         result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        match self.lock.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                self.waiting.fetch_add(1, Ordering::Relaxed);
+                let guard = self.lock.lock();
+                self.waiting.fetch_sub(1, Ordering::Relaxed);
+                guard.unwrap_or_else(PoisonError::into_inner)
+            }
+        }
+    }
+
+    /// Lets in those who stand before the gate. For whoever enters again and again: the lock itself knows no turns,
+    /// and a thread that must be woken always comes too late.
+    #[inline]
+    pub fn give_way(&self) {
+        let mut left = YIELDS;
+        while left > 0 && self.waiting.load(Ordering::Relaxed) > 0 {
+            std::thread::yield_now();
+            left -= 1;
+        }
     }
 }
 
@@ -84,6 +110,26 @@ mod tests {
             }
         });
         assert_eq!(GATE.enter(|n| *n), 40_000);
+    }
+
+    /// One enters without end; the other gets in nevertheless, a thousand times.
+    #[test]
+    fn who_polls_gives_way() {
+        static GATE: Gate<u64> = Gate::new(0);
+        GATE.share();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    GATE.enter(|_| ());
+                    GATE.give_way();
+                }
+            });
+            (0..1000).for_each(|_| GATE.enter(|n| *n += 1));
+            over.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(GATE.enter(|n| *n), 1000);
+        assert_eq!(GATE.waiting.load(Ordering::Relaxed), 0);
     }
 
     #[test]

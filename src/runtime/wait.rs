@@ -11,8 +11,15 @@ use std::time::Duration;
 /// The longest sleep: a lost wake-up costs no more than this.
 const LONGEST: Duration = Duration::from_millis(100);
 
+/// Calls that only test, between two looks at whether the peers still live.
+const POKES: u32 = 4096;
+/// The same for naps.
+const NAPS: u32 = 16;
+
 /// How patient waiting is; set once from cores and ranks.
 pub struct Patience {
+    /// Calls so far that only tested.
+    pokes: AtomicU32,
     /// Empty polls before the processor is yielded.
     pub spins: AtomicU32,
     /// Yields before sleeping.
@@ -22,6 +29,7 @@ pub struct Patience {
 impl Patience {
     pub const fn new() -> Patience {
         Patience {
+            pokes: AtomicU32::new(0),
             spins: AtomicU32::new(200),
             yields: AtomicU32::new(20),
         }
@@ -29,7 +37,9 @@ impl Patience {
 
     /// `ranks` of this job share `cores`; `wish` is the user's number of spins, negative for ours.
     pub fn set(&self, ranks: u32, cores: u32, wish: i64) {
-        let (spins, yields) = if ranks <= cores { (5_000, 50) } else { (20, 4) };
+        // Where ranks share cores, whoever spins keeps the core from the rank that it waits for, and a wake-up costs
+        // more than to be in the queue when the message comes: yield at once, for some rounds.
+        let (spins, yields) = if ranks <= cores { (5_000, 50) } else { (1, 16) };
         self.spins.store(
             if wish < 0 {
                 spins
@@ -82,8 +92,12 @@ impl Runtime {
                     self.run_upcall(upcall);
                     idle = 0;
                 }
-                Look::Moved => idle = 0,
+                Look::Moved => {
+                    idle = 0;
+                    self.gate.give_way();
+                }
                 Look::Nothing => {
+                    self.gate.give_way();
                     idle = idle.saturating_add(1);
                     if idle < spins {
                         std::hint::spin_loop();
@@ -103,6 +117,9 @@ impl Runtime {
         if self.gate.is_shared() {
             let nap = Duration::from_micros(20u64 << times.min(6));
             std::thread::sleep(nap);
+            if times % NAPS == 0 {
+                self.look_after_peers();
+            }
             return;
         }
         self.with(|world| {
@@ -114,8 +131,22 @@ impl Runtime {
         });
     }
 
+    /// The links look for peers that ended while they sleep. Who never sleeps has to ask.
+    #[cold]
+    fn look_after_peers(&self) {
+        self.with(|world| {
+            if let Some(engine) = &mut world.engine {
+                engine.links.sleep(Duration::ZERO);
+            }
+        });
+    }
+
     /// Lets things move once without waiting; for the calls that only test.
     pub fn poke(&self) {
+        if self.patience.pokes.fetch_add(1, Ordering::Relaxed) % POKES == POKES - 1 {
+            self.look_after_peers();
+        }
+        self.gate.give_way();
         let upcall = self.with(|world| world.progress().upcall);
         if let Some(upcall) = upcall {
             self.run_upcall(upcall);

@@ -81,6 +81,7 @@ pub unsafe fn grequest_start<A: Abi>(
                 result(unsafe { cancel(extra.get(), complete.into()) })
             }),
             complete: false,
+            freed: false,
         };
         // SAFETY: not null, so valid by contract.
         unsafe { request.write(Handle::of(calls::grequest_start(rt, parts)?)) };

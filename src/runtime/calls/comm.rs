@@ -8,6 +8,7 @@ use crate::base::error::Result;
 use crate::base::id::{CommId, GroupId, InfoId, RequestId};
 use crate::fail;
 use crate::mpi::attribute::{Attributes, Owner};
+use crate::mpi::comm::CHANNELS;
 use crate::mpi::group::Group;
 use crate::mpi::info::Info;
 use crate::mpi::topology::Topology;
@@ -167,22 +168,8 @@ pub fn comm_split_type(
             "the split type is {kind}, which is none that MPI knows"
         ),
     };
-    let size = comm_size(rt, comm)? as usize;
-    let mine = host(rt).to_le_bytes();
-    let mut all = vec![0u8; size * 8];
-    let send = mine.as_ptr().cast_mut();
-    calls::allgather(
-        rt,
-        send,
-        8,
-        handle::BYTE,
-        all.as_mut_ptr(),
-        8,
-        handle::BYTE,
-        comm,
-    )?;
-    let first = all.chunks_exact(8).position(|h| h == mine).unwrap_or(0);
-    construct::split(rt, comm, wanted.then_some(first as i32), key)
+    let color = construct::color_of(rt, comm, host(rt))?;
+    construct::split(rt, comm, wanted.then_some(color), key)
 }
 
 /// Frees it; what is under way still ends. The attributes' delete functions run first.
@@ -195,15 +182,12 @@ pub fn comm_free(rt: &Runtime, comm: CommId) -> Result<()> {
         let Some(gone) = w.comms.table.remove(comm) else {
             fail!(Comm, "freed by its own attribute's function")
         };
-        w.errhandlers.release(gone.errhandler);
-        if let Some(local) = gone.local {
-            if let Some(hidden) = w.comms.table.remove(local) {
-                w.errhandlers.release(hidden.errhandler);
+        let hidden = gone.local.and_then(|local| w.comms.table.remove(local));
+        for gone in [Some(gone), hidden].into_iter().flatten() {
+            w.errhandlers.release(gone.errhandler);
+            if let Some(engine) = &mut w.engine {
+                (0..CHANNELS).for_each(|channel| engine.drop_context(gone.context + channel));
             }
-        }
-        if let Some(engine) = &mut w.engine {
-            engine.drop_context(gone.context);
-            engine.drop_context(gone.context + crate::mpi::comm::COLLECTIVE);
         }
         Ok(())
     })

@@ -2,10 +2,10 @@
 //! and is told by index what completed; it nulls a handle unless `keep`.
 
 use crate::base::constant::handle;
-use crate::base::error::{Error, Result};
+use crate::base::error::{Class, Error, Result};
 use crate::base::id::RequestId;
 use crate::mpi::request::{Completion, Generalized, Request, Taken};
-use crate::mpi::Status;
+use crate::mpi::{Status, World};
 use crate::runtime::Runtime;
 
 /// Asks a generalized request's code for its status, then lets it free its state (MPI-5.0 §13.2).
@@ -27,23 +27,33 @@ fn query(parts: &Generalized) -> Completion {
     }
 }
 
+#[inline]
+fn finish(taken: Taken) -> Completion {
+    match taken {
+        Taken::Completion(completion) => completion,
+        Taken::Query(parts) => query(&parts),
+    }
+}
+
 /// Takes a request that is known to be complete.
 fn take(rt: &Runtime, request: RequestId) -> Result<Completion> {
-    match rt.with(|w| w.take_request(request))? {
-        Taken::Completion(completion) => Ok(completion),
-        Taken::Query(parts) => Ok(query(&parts)),
+    rt.with(|w| w.take_request(request)).map(finish)
+}
+
+/// The request's end, if it is over.
+#[inline]
+fn ended(w: &mut World, request: RequestId) -> Option<Result<Taken>> {
+    match w.request_state(request) {
+        Ok((true, _)) => Some(w.take_request(request)),
+        Ok((false, _)) => None,
+        Err(error) => Some(Err(error)),
     }
 }
 
 /// Waits for one request; null and inactive ones are complete and empty.
 #[inline]
 pub fn wait(rt: &Runtime, request: RequestId) -> Result<Completion> {
-    rt.until(|w| match w.request_state(request) {
-        Ok((true, _)) => Some(Ok(())),
-        Ok((false, _)) => None,
-        Err(error) => Some(Err(error)),
-    })?;
-    take(rt, request)
+    rt.until(|w| ended(w, request)).map(finish)
 }
 
 /// Is it complete?
@@ -57,7 +67,8 @@ pub fn test(rt: &Runtime, request: RequestId) -> Result<Option<Completion>> {
     take(rt, request).map(Some)
 }
 
-/// Waits for all; `each` is told of every one, in order.
+/// Waits for all; `each` is told of every one, in order. When one has failed because its peer is gone, the others are
+/// not waited for, which might be for ever: those that are not over keep their handles, with MPI_ERR_PENDING.
 pub fn waitall(
     rt: &Runtime,
     requests: &[RequestId],
@@ -66,10 +77,35 @@ pub fn waitall(
     for &request in requests {
         rt.with(|w| w.request_state(request))?;
     }
+    let mut vain = false;
     for (index, &request) in requests.iter().enumerate() {
-        each(index, wait(rt, request)?);
+        let end = rt.until(|w| match ended(w, request) {
+            Some(end) => Some(Some(end)),
+            None => {
+                vain = vain || w.any_lost(&requests[index..]);
+                vain.then_some(None)
+            }
+        });
+        let completion = end.map_or_else(|| Ok(pending()), |end| end.map(finish))?;
+        let class = completion.error.as_ref().map(|e| e.class);
+        vain |= class == Some(Class::ProcAborted);
+        each(index, completion);
     }
     Ok(())
+}
+
+/// Of a request that is left active because another failed.
+#[cold]
+fn pending() -> Completion {
+    let text = "not complete when another request of the call failed";
+    Completion {
+        status: Status {
+            error: Class::Pending,
+            ..Status::EMPTY
+        },
+        error: Some(Error::new(Class::Pending, text)),
+        keep: true,
+    }
 }
 
 /// If all are complete, tells `each` of every one; otherwise touches none.
@@ -78,7 +114,7 @@ pub fn testall(
     requests: &[RequestId],
     mut each: impl FnMut(usize, Completion),
 ) -> Result<bool> {
-    let all = |w: &mut crate::mpi::World| -> Result<bool> {
+    let all = |w: &mut World| -> Result<bool> {
         for &request in requests {
             if !w.request_state(request)?.0 {
                 return Ok(false);
@@ -105,7 +141,7 @@ enum Any {
     NotYet,
 }
 
-fn any(w: &mut crate::mpi::World, requests: &[RequestId]) -> Result<Any> {
+fn any(w: &mut World, requests: &[RequestId]) -> Result<Any> {
     let mut active = false;
     for (index, &request) in requests.iter().enumerate() {
         match w.request_state(request)? {
@@ -214,11 +250,10 @@ pub fn request_get_status(rt: &Runtime, request: RequestId) -> Result<Option<Sta
 
 /// Forgets a request; its operation goes on.
 pub fn request_free(rt: &Runtime, request: RequestId) -> Result<()> {
-    if let Some(parts) = rt.with(|w| w.free_request(request))? {
-        (parts.free)()
-            .map_err(|code| Error::user(code, "a generalized request's free function failed"))?;
+    match rt.with(|w| w.free_request(request))? {
+        Some(parts) => free(&parts),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Asks for cancellation; the request still has to be completed.
@@ -257,19 +292,16 @@ pub fn grequest_start(rt: &Runtime, parts: Generalized) -> Result<RequestId> {
     }))
 }
 
-/// Declares it complete.
+/// Declares it complete. One that was freed before is gone now.
 pub fn grequest_complete(rt: &Runtime, request: RequestId) -> Result<()> {
-    rt.with(|w| match w.requests.get_mut(request)? {
-        Request::Generalized(parts) => {
-            parts.complete = true;
-            Ok(())
-        }
-        _ => crate::fail!(
-            Request,
-            "request {:#x} is not a generalized request",
-            request.0
-        ),
-    })
+    match rt.with(|w| w.complete_generalized(request))? {
+        Some(parts) => free(&parts),
+        None => Ok(()),
+    }
+}
+
+fn free(parts: &Generalized) -> Result<()> {
+    (parts.free)().map_err(|code| Error::user(code, "a generalized request's free function failed"))
 }
 
 /// Was it cancelled?

@@ -2,12 +2,12 @@
 
 use crate::base::constant::handle;
 use crate::base::error::Result;
-use crate::base::id::{CommId, DatatypeId, MessageId, RequestId};
-use crate::engine::{Outcome, Started};
+use crate::base::id::{CommId, DatatypeId, MessageId, PeerId, RequestId};
+use crate::engine::{Message, Outcome, Pattern, Started};
 use crate::fail;
 use crate::mpi::pt2pt::{data, received, sent, Begun, Mode, ReceiveArgs, SendArgs};
 use crate::mpi::request::{Half, Persistent, Request, Template};
-use crate::mpi::{Matched, Status};
+use crate::mpi::{Matched, Status, World};
 use crate::runtime::Runtime;
 
 #[inline]
@@ -395,11 +395,27 @@ pub fn iprobe(rt: &Runtime, source: i32, tag: i32, comm: CommId) -> Result<Optio
     rt.with(|w| w.look(context, pattern, peer)).transpose()
 }
 
+/// Takes a message of this pattern; an error when none can come any more.
+fn taken(
+    w: &mut World,
+    context: u64,
+    pattern: Pattern,
+    peer: Option<PeerId>,
+) -> Option<Result<(u32, i32, Message)>> {
+    match w.engine.as_mut()?.take(context, pattern) {
+        Some(found) => Some(Ok(found)),
+        None => match w.look(context, pattern, peer)? {
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        },
+    }
+}
+
 fn matched(
     rt: &Runtime,
     comm: CommId,
     context: u64,
-    found: (u32, i32, crate::engine::Message),
+    found: (u32, i32, Message),
 ) -> (MessageId, Status) {
     let (source, tag, message) = found;
     let status = Status {
@@ -427,13 +443,7 @@ pub fn mprobe(rt: &Runtime, source: i32, tag: i32, comm: CommId) -> Result<(Mess
     let Some((context, pattern, peer)) = rt.with(|w| w.pattern(comm, source, tag))? else {
         return Ok((handle::MESSAGE_NO_PROC, Status::PROC_NULL));
     };
-    let found = rt.until(|w| match w.engine.as_mut()?.take(context, pattern) {
-        Some(found) => Some(Ok(found)),
-        None => w
-            .look(context, pattern, peer)
-            .and_then(Result::err)
-            .map(Err),
-    })?;
+    let found = rt.until(|w| taken(w, context, pattern, peer))?;
     Ok(matched(rt, comm, context, found))
 }
 
@@ -444,11 +454,11 @@ pub fn improbe(
     tag: i32,
     comm: CommId,
 ) -> Result<Option<(MessageId, Status)>> {
-    let Some((context, pattern, _)) = rt.with(|w| w.pattern(comm, source, tag))? else {
+    let Some((context, pattern, peer)) = rt.with(|w| w.pattern(comm, source, tag))? else {
         return Ok(Some((handle::MESSAGE_NO_PROC, Status::PROC_NULL)));
     };
     rt.poke();
-    let found = rt.with(|w| w.engine.as_mut().and_then(|e| e.take(context, pattern)));
+    let found = rt.with(|w| taken(w, context, pattern, peer)).transpose()?;
     Ok(found.map(|found| matched(rt, comm, context, found)))
 }
 
