@@ -42,6 +42,8 @@ pub(super) enum Route {
 const QUIET: u32 = 64;
 /// Polls after which TCP counts as quiet again.
 const LOUD: u32 = 512;
+/// Looks at memory that a poll with system calls is worth.
+const CALLS: u32 = 32;
 /// How long `close` may flush.
 const FLUSH: Duration = Duration::from_secs(2);
 
@@ -64,6 +66,8 @@ pub struct Links {
     /// Polls until TCP's turn, and until it counts as quiet.
     wait_tcp: u32,
     loud_tcp: u32,
+    /// What the last poll was worth.
+    effort: u32,
     /// Losses found outside of a poll.
     pub(super) losses: Vec<(PeerId, String)>,
 }
@@ -163,6 +167,7 @@ impl Links {
             without: choice::Without::default(),
             wait_tcp: 1,
             loud_tcp: 0,
+            effort: 1,
             losses: Vec::new(),
         }
     }
@@ -253,6 +258,7 @@ impl Links {
     #[inline]
     pub fn poll(&mut self, sink: &mut impl Sink) -> bool {
         let mut moved = false;
+        self.effort = 1;
         if !self.own.is_empty() {
             moved |= self.own.poll(sink);
         }
@@ -279,12 +285,20 @@ impl Links {
         moved
     }
 
+    /// How long the last poll took, in looks at memory: whoever counts empty polls before it yields the processor to the
+    /// others counts this, or it would spin for milliseconds on sockets.
+    #[inline]
+    pub fn effort(&self) -> u32 {
+        self.effort
+    }
+
     fn poll_tcp(&mut self, sink: &mut impl Sink) -> bool {
         let Some(tcp) = &mut self.tcp else {
             self.loud_tcp = 0;
             self.wait_tcp = u32::MAX;
             return false;
         };
+        self.effort = CALLS;
         let moved = tcp.poll(sink);
         self.losses.append(&mut tcp.losses);
         self.loud_tcp = if moved || !tcp.idle() {
