@@ -9,6 +9,12 @@ use crate::transport::{Links, Sent};
 use crate::wire::frame::{Header, Kind, SYNCHRONOUS};
 
 impl Core {
+    /// Would this many bytes go eagerly, had the peer lent more?
+    #[inline]
+    pub(super) fn lacks_credit(&self, to: PeerId, bytes: usize) -> bool {
+        self.peers[to.0 as usize].credit < bytes + ENVELOPE && bytes <= self.eager
+    }
+
     /// May this many bytes go eagerly to this peer now?
     #[inline]
     fn may_eager(&self, links: &mut Links, to: PeerId, bytes: usize) -> bool {

@@ -135,16 +135,6 @@ impl Engine {
         synchronous: bool,
         tracked: bool,
     ) -> Started {
-        let Engine { links, core } = self;
-        if !tracked && !synchronous && core.try_forgotten(links, &data, to, context, source, tag) {
-            let bytes = data.bytes as u64;
-            return Started::Done(Outcome {
-                source,
-                tag,
-                bytes,
-                end: End::Fine,
-            });
-        }
         let wanted = data.bytes;
         let outcome = Outcome {
             source,
@@ -152,6 +142,14 @@ impl Engine {
             bytes: wanted as u64,
             end: End::Fine,
         };
+        if self.core.lacks_credit(to, wanted) {
+            // It may have come back already, unread: who only sends does not look.
+            self.progress();
+        }
+        let Engine { links, core } = self;
+        if !tracked && !synchronous && core.try_forgotten(links, &data, to, context, source, tag) {
+            return Started::Done(outcome);
+        }
         let ticket = core.operations.insert(Operation {
             data,
             state: State::Queued,
