@@ -5,7 +5,7 @@ use crate::engine::{Outcome, Ticket};
 use crate::mpi::progress::Upcall;
 use crate::mpi::World;
 use crate::runtime::Runtime;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// The longest sleep: a lost wake-up costs no more than this.
@@ -16,16 +16,7 @@ const POKES: u32 = 4096;
 /// The same for naps.
 const NAPS: u32 = 16;
 
-/// Spins and yields of who shares its processor: spinning keeps it from the rank that it waits for, and a wake-up
-/// costs more than to be in the queue when the message comes: it yields at once, for some rounds.
-const SHARED: (u32, u32) = (1, 16);
-/// Waits in a row that spinning did not end, after which it is thought useless.
-const USELESS: u32 = 2;
-/// One wait in so many tries nevertheless.
-const TRIAL: u32 = 32;
-
-/// How patient waiting is: set from cores and ranks, then learnt, for other programs and the scheduler decide too
-/// whether a rank has a processor for itself.
+/// How patient waiting is; set once from cores and ranks.
 pub struct Patience {
     /// Calls so far that only tested.
     pokes: AtomicU32,
@@ -33,12 +24,6 @@ pub struct Patience {
     pub spins: AtomicU32,
     /// Yields before sleeping.
     pub yields: AtomicU32,
-    /// Waits in a row that spinning did not end.
-    useless: AtomicU32,
-    /// Waits since then.
-    trials: AtomicU32,
-    /// The user's wish stands.
-    fixed: AtomicBool,
 }
 
 impl Patience {
@@ -47,15 +32,14 @@ impl Patience {
             pokes: AtomicU32::new(0),
             spins: AtomicU32::new(200),
             yields: AtomicU32::new(20),
-            useless: AtomicU32::new(0),
-            trials: AtomicU32::new(0),
-            fixed: AtomicBool::new(false),
         }
     }
 
     /// `ranks` of this job share `cores`; `wish` is the user's number of spins, negative for ours.
     pub fn set(&self, ranks: u32, cores: u32, wish: i64) {
-        let (spins, yields) = if ranks <= cores { (5_000, 50) } else { SHARED };
+        // Where ranks share cores, whoever spins keeps the core from the rank that it waits for, and a wake-up costs
+        // more than to be in the queue when the message comes: yield at once, for some rounds.
+        let (spins, yields) = if ranks <= cores { (5_000, 50) } else { (1, 16) };
         self.spins.store(
             if wish < 0 {
                 spins
@@ -65,27 +49,6 @@ impl Patience {
             Ordering::Relaxed,
         );
         self.yields.store(yields, Ordering::Relaxed);
-        self.fixed.store(wish >= 0, Ordering::Relaxed);
-    }
-
-    /// Spins and yields of the wait that begins, and whether something can be learnt from it.
-    #[inline]
-    fn begin(&self) -> (u32, u32, bool) {
-        if self.useless.load(Ordering::Relaxed) >= USELESS
-            && self.trials.fetch_add(1, Ordering::Relaxed) % TRIAL != TRIAL - 1
-        {
-            return (SHARED.0, SHARED.1, false);
-        }
-        let spins = self.spins.load(Ordering::Relaxed);
-        let learns = spins > SHARED.0 && !self.fixed.load(Ordering::Relaxed);
-        (spins, self.yields.load(Ordering::Relaxed), learns)
-    }
-
-    /// A wait that spun is over: it was worth it, or it had to yield.
-    fn learn(&self, worth: bool) {
-        let useless = self.useless.load(Ordering::Relaxed);
-        let useless = if worth { 0 } else { USELESS.min(useless + 1) };
-        self.useless.store(useless, Ordering::Relaxed);
     }
 }
 
@@ -106,9 +69,9 @@ enum Look<R> {
 impl Runtime {
     /// Drives progress until `done` answers. Upcalls run in between, with the gate open.
     pub fn until<R>(&self, mut done: impl FnMut(&mut World) -> Option<R>) -> R {
-        let (spins, yields, learns) = self.patience.begin();
+        let spins = self.patience.spins.load(Ordering::Relaxed);
+        let yields = self.patience.yields.load(Ordering::Relaxed);
         let mut idle = 0u32;
-        let mut yielded = false;
         loop {
             let look = self.with(|world| {
                 if let Some(found) = done(world) {
@@ -126,12 +89,7 @@ impl Runtime {
                 }
             });
             match look {
-                Look::Found(found) => {
-                    if learns && (idle > 0 || yielded) {
-                        self.patience.learn(!yielded);
-                    }
-                    return found;
-                }
+                Look::Found(found) => return found,
                 Look::Call(upcall) => {
                     self.run_upcall(upcall);
                     idle = 0;
@@ -142,12 +100,11 @@ impl Runtime {
                 }
                 Look::Nothing(effort) => {
                     self.gate.give_way();
-                    if idle < spins {
-                        idle = idle.saturating_add(effort).min(spins);
+                    idle = if idle < spins {
+                        idle.saturating_add(effort).min(spins)
                     } else {
-                        idle = idle.saturating_add(1);
-                    }
-                    yielded |= idle >= spins;
+                        idle.saturating_add(1)
+                    };
                     if idle < spins {
                         std::hint::spin_loop();
                     } else if idle < spins + yields {
@@ -215,33 +172,5 @@ impl Runtime {
     pub fn run_upcall(&self, upcall: Upcall) {
         let request = upcall.run();
         self.with(|world| world.resume(request));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spinning_that_never_helps_is_given_up_and_tried_again_now_and_then() {
-        let patience = Patience::new();
-        patience.set(2, 2, -1);
-        for _ in 0..USELESS {
-            assert_eq!(patience.begin(), (5_000, 50, true));
-            patience.learn(false);
-        }
-        let spun = |patience: &Patience| (0..320).filter(|_| patience.begin().2).count();
-        assert_eq!(spun(&patience), 10);
-        patience.learn(true);
-        assert_eq!(spun(&patience), 320);
-    }
-
-    #[test]
-    fn more_ranks_than_cores_never_spin_long_and_a_wish_stands() {
-        let patience = Patience::new();
-        patience.set(3, 2, -1);
-        assert_eq!(patience.begin(), (SHARED.0, SHARED.1, false));
-        patience.set(3, 2, 777);
-        assert_eq!(patience.begin(), (777, SHARED.1, false));
     }
 }

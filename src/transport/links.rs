@@ -43,7 +43,7 @@ const QUIET: u32 = 64;
 /// Polls after which TCP counts as quiet again.
 const LOUD: u32 = 512;
 /// Looks at memory that a poll with system calls is worth.
-const CALLS: u32 = 32;
+const CALLS: u32 = 4;
 /// How long `close` may flush.
 const FLUSH: Duration = Duration::from_secs(2);
 
