@@ -511,3 +511,6 @@ impl Half {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
