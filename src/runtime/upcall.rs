@@ -10,6 +10,9 @@ use crate::runtime::{calls, Runtime};
 #[cold]
 pub fn raise(rt: &Runtime, object: Object, name: &'static str, error: Error, code: i32) -> Error {
     let (object, handler) = calls::handler_of(rt, object, &error);
+    if !matches!(handler, Handler::Fatal | Handler::Abort) {
+        rt.with(|w| w.errhandlers.codes.remember(name, &error));
+    }
     match handler {
         Handler::Return => error,
         Handler::User(_, function) => {

@@ -2,7 +2,7 @@
 //! [`LAST_CODE`]; what is added is numbered from there on, classes and codes in one row. Each door shifts that row
 //! to behind its own ABI's MPI_ERR_LASTCODE.
 
-use crate::base::error::{Class, Result};
+use crate::base::error::{Class, Error, Result};
 use crate::fail;
 use std::collections::BTreeSet;
 
@@ -21,6 +21,8 @@ pub struct Codes {
     entries: Vec<Option<Code>>,
     /// Numbers given back, lowest first, so that the row stays short.
     free: BTreeSet<usize>,
+    /// The newest error that a call returned or handed to the program: its class, and what happened where.
+    last: Option<(Class, String)>,
 }
 
 fn predefined(code: i32) -> Option<Class> {
@@ -59,6 +61,13 @@ impl Codes {
             text: String::new(),
         });
         code
+    }
+
+    /// Keeps an error's function, argument and value for whoever asks for its string next.
+    pub fn remember(&mut self, name: &str, error: &Error) {
+        if error.user_code.is_none() && !error.detail.is_empty() {
+            self.last = Some((error.class, format!("{name}: {}", error.detail)));
+        }
     }
 
     pub fn add_class(&mut self) -> i32 {
@@ -142,7 +151,12 @@ impl Codes {
     /// The text of a code or class; empty for an added one that was given none.
     pub fn text(&self, code: i32) -> Result<String> {
         match predefined(code) {
-            Some(class) => Ok(format!("{}: {}", class.name(), class.text())),
+            Some(class) => Ok(match &self.last {
+                Some((last, story)) if *last == class => {
+                    format!("{}: {} ({story})", class.name(), class.text())
+                }
+                _ => format!("{}: {}", class.name(), class.text()),
+            }),
             None => Ok(self.entry(code)?.text.clone()),
         }
     }
@@ -182,6 +196,21 @@ mod tests {
         }
         assert!(codes.add_code(code).is_err());
         assert!(codes.set_text(Class::Arg as i32, "no").is_err());
+    }
+
+    #[test]
+    fn the_newest_error_tells_its_story() {
+        let mut codes = Codes::default();
+        let rank = Class::Rank as i32;
+        assert_eq!(codes.text(rank).unwrap(), "MPI_ERR_RANK: invalid rank");
+        codes.remember(
+            "MPI_Send",
+            &Error::new(Class::Rank, "rank 9 is not in 0..4"),
+        );
+        let told = "MPI_ERR_RANK: invalid rank (MPI_Send: rank 9 is not in 0..4)";
+        assert_eq!(codes.text(rank).unwrap(), told);
+        codes.remember("MPI_Send", &Error::new(Class::Tag, "the tag is -7"));
+        assert_eq!(codes.text(rank).unwrap(), "MPI_ERR_RANK: invalid rank");
     }
 
     #[test]
