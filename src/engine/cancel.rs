@@ -38,7 +38,7 @@ impl Engine {
             let context = operation.context;
             let withdrawn = core
                 .contexts
-                .get_mut(&context)
+                .get_mut(context)
                 .and_then(|q| q.withdraw(posted, pattern));
             if withdrawn.is_some() {
                 core.complete(ticket, End::Cancelled);
@@ -52,7 +52,7 @@ impl Engine {
 impl Core {
     /// A sender asks for its message back.
     pub(super) fn on_cancel(&mut self, from: PeerId, header: &Header) {
-        let found = self.contexts.get_mut(&header.context).and_then(|q| {
+        let found = self.contexts.get_mut(header.context).and_then(|q| {
             q.take_where(|m| {
                 m.from == from && m.request == header.request && m.serial == header.cookie
             })

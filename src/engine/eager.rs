@@ -124,7 +124,7 @@ impl Core {
     /// A whole message has arrived.
     #[inline]
     pub(super) fn on_eager(&mut self, from: PeerId, header: &Header, payload: &[u8]) {
-        let queues = self.contexts.entry(header.context).or_default();
+        let queues = self.contexts.of(header.context);
         let synchronous = header.flags & SYNCHRONOUS != 0;
         match queues.match_message(header.source, header.tag) {
             Some(ticket) => {
@@ -151,7 +151,7 @@ impl Core {
                     total: bytes.len(),
                     body: Body::Whole(bytes),
                 };
-                let queues = self.contexts.entry(header.context).or_default();
+                let queues = self.contexts.of(header.context);
                 queues.keep(header.source, header.tag, message);
             }
         }

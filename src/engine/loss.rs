@@ -60,7 +60,7 @@ impl Core {
                 _ => End::Lost(peer),
             };
             if let Some((posted, pattern)) = operation.posted {
-                if let Some(queues) = self.contexts.get_mut(&operation.context) {
+                if let Some(queues) = self.contexts.get_mut(operation.context) {
                     queues.withdraw(posted, pattern);
                 }
             }

@@ -95,17 +95,22 @@ struct Node<T> {
     value: Option<T>,
     source: u32,
     tag: i32,
-    /// Which bins it stands in, as a bit set.
+    /// Which views' bins it stands in, as a bit set.
     in_views: u8,
     order: u64,
     links: [(u32, u32); VIEWS],
+    /// Those bins.
+    bins: [u32; VIEWS],
 }
 
 /// Nodes in bins; serves posted receives and unexpected messages alike.
 struct Store<T> {
     nodes: Vec<Node<T>>,
     free: Vec<u32>,
-    bins: Map<u128, Bin>,
+    /// Where each pattern's bin is in `ends`.
+    bins: Map<u128, u32>,
+    ends: Vec<Bin>,
+    spare_bins: Vec<u32>,
     order: u64,
     len: usize,
 }
@@ -116,6 +121,8 @@ impl<T> Store<T> {
             nodes: Vec::new(),
             free: Vec::new(),
             bins: Map::default(),
+            ends: Vec::new(),
+            spare_bins: Vec::new(),
             order: 0,
             len: 0,
         }
@@ -131,6 +138,7 @@ impl<T> Store<T> {
             in_views: 0,
             order: self.order,
             links: [(NONE, NONE); VIEWS],
+            bins: [NONE; VIEWS],
         };
         match self.free.pop() {
             Some(index) => {
@@ -145,49 +153,53 @@ impl<T> Store<T> {
     }
 
     fn append(&mut self, view: usize, key: u128, index: u32) {
-        self.nodes[index as usize].in_views |= 1 << view;
-        match self.bins.entry(key) {
-            Entry::Occupied(mut bin) => {
-                let tail = bin.get().tail;
-                if tail == NONE {
-                    bin.get_mut().head = index;
-                } else {
-                    self.nodes[tail as usize].links[view].1 = index;
+        const EMPTY: Bin = Bin {
+            head: NONE,
+            tail: NONE,
+        };
+        let place = match self.bins.entry(key) {
+            Entry::Occupied(place) => *place.get(),
+            Entry::Vacant(slot) => *slot.insert(match self.spare_bins.pop() {
+                Some(place) => place,
+                None => {
+                    self.ends.push(EMPTY);
+                    (self.ends.len() - 1) as u32
                 }
-                bin.get_mut().tail = index;
-                self.nodes[index as usize].links[view] = (tail, NONE);
-            }
-            Entry::Vacant(slot) => {
-                slot.insert(Bin {
-                    head: index,
-                    tail: index,
-                });
-                self.nodes[index as usize].links[view] = (NONE, NONE);
-            }
+            }),
+        };
+        let bin = &mut self.ends[place as usize];
+        let tail = bin.tail;
+        bin.tail = index;
+        if tail == NONE {
+            bin.head = index;
+        } else {
+            self.nodes[tail as usize].links[view].1 = index;
         }
+        let node = &mut self.nodes[index as usize];
+        node.in_views |= 1 << view;
+        node.links[view] = (tail, NONE);
+        node.bins[view] = place;
     }
 
     fn head(&self, key: u128) -> Option<u32> {
-        match self.bins.get(&key) {
-            Some(bin) if bin.head != NONE => Some(bin.head),
-            _ => None,
-        }
+        let place = *self.bins.get(&key)?;
+        let head = self.ends[place as usize].head;
+        (head != NONE).then_some(head)
     }
 
     /// Takes the node out of the bin of one view. Empty bins stay while few, so that a steady pattern of tags does
     /// not insert and remove for ever.
     fn unlink(&mut self, view: usize, key: u128, index: u32) {
-        let (before, after) = self.nodes[index as usize].links[view];
-        let mut emptied = false;
-        if let Some(bin) = self.bins.get_mut(&key) {
-            if before == NONE {
-                bin.head = after;
-            }
-            if after == NONE {
-                bin.tail = before;
-            }
-            emptied = bin.head == NONE;
+        let node = &self.nodes[index as usize];
+        let ((before, after), place) = (node.links[view], node.bins[view]);
+        let bin = &mut self.ends[place as usize];
+        if before == NONE {
+            bin.head = after;
         }
+        if after == NONE {
+            bin.tail = before;
+        }
+        let emptied = bin.head == NONE;
         if before != NONE {
             self.nodes[before as usize].links[view].1 = after;
         }
@@ -196,6 +208,7 @@ impl<T> Store<T> {
         }
         if emptied && self.bins.len() > 64 {
             self.bins.remove(&key);
+            self.spare_bins.push(place);
         }
     }
 
@@ -366,14 +379,76 @@ impl<R, M> Context<R, M> {
         Some(self.take_unexpected(index as u32).2)
     }
 
-    /// Posted receives, for those that wait for a lost peer.
-    pub fn posted(&self) -> impl Iterator<Item = &R> {
-        self.posted.nodes.iter().filter_map(|n| n.value.as_ref())
-    }
-
     /// Nothing posted, nothing waiting.
     pub fn is_empty(&self) -> bool {
         self.posted.len == 0 && self.unexpected.len == 0
+    }
+}
+
+/// The queues of all context ids. Those used last are at hand, for most programs talk in one context at a time.
+pub struct Contexts<R, M> {
+    places: Map<u64, u32>,
+    queues: Vec<Context<R, M>>,
+    spare: Vec<u32>,
+    last: Option<(u64, u32)>,
+}
+
+impl<R, M> Default for Contexts<R, M> {
+    fn default() -> Self {
+        Contexts {
+            places: Map::default(),
+            queues: Vec::new(),
+            spare: Vec::new(),
+            last: None,
+        }
+    }
+}
+
+impl<R, M> Contexts<R, M> {
+    /// A context's queues, made if need be.
+    #[inline]
+    pub fn of(&mut self, id: u64) -> &mut Context<R, M> {
+        let place = match self.last {
+            Some((last, place)) if last == id => place,
+            _ => self.find(id),
+        };
+        &mut self.queues[place as usize]
+    }
+
+    fn find(&mut self, id: u64) -> u32 {
+        let place = match self.places.entry(id) {
+            Entry::Occupied(place) => *place.get(),
+            Entry::Vacant(slot) => *slot.insert(match self.spare.pop() {
+                Some(place) => place,
+                None => {
+                    self.queues.push(Context::default());
+                    (self.queues.len() - 1) as u32
+                }
+            }),
+        };
+        self.last = Some((id, place));
+        place
+    }
+
+    /// A context's queues, if anything was ever in them.
+    #[inline]
+    pub fn get_mut(&mut self, id: u64) -> Option<&mut Context<R, M>> {
+        let place = match self.last {
+            Some((last, place)) if last == id => place,
+            _ => *self.places.get(&id)?,
+        };
+        self.queues.get_mut(place as usize)
+    }
+
+    /// Forgets a context in whose queues nothing stands.
+    pub fn forget(&mut self, id: u64) {
+        if self.get_mut(id).is_some_and(|queues| queues.is_empty()) {
+            if let Some(place) = self.places.remove(&id) {
+                self.queues[place as usize] = Context::default();
+                self.spare.push(place);
+                self.last = None;
+            }
+        }
     }
 }
 
@@ -425,6 +500,42 @@ mod tests {
         assert_eq!(c.withdraw(a, exact(0, 0)), None);
         assert_eq!(c.match_message(0, 0), Some(2));
         assert_eq!(c.withdraw(b, exact(0, 0)), None);
+    }
+
+    #[test]
+    fn contexts_are_kept_apart_and_forgotten_when_empty() {
+        let mut all: Contexts<u32, u32> = Contexts::default();
+        assert!(all.get_mut(8).is_none());
+        all.of(8).keep(1, 1, 10);
+        all.of(u64::MAX).keep(1, 1, 20);
+        all.of(16).post(exact(1, 1), 30);
+        all.forget(8);
+        assert_eq!(all.of(8).take(any()), Some((1, 1, 10)));
+        all.forget(8);
+        assert!(all.get_mut(8).is_none());
+        // The place is used again, with empty queues.
+        assert_eq!(all.of(24).take(any()), None);
+        assert_eq!(all.queues.len(), 3);
+        assert_eq!(all.of(u64::MAX).take(any()), Some((1, 1, 20)));
+        assert_eq!(all.of(16).match_message(1, 1), Some(30));
+    }
+
+    /// More bins than are kept when they are empty: they come and go.
+    #[test]
+    fn bins_are_used_again() {
+        let mut c: Context<u32, u32> = Context::default();
+        for round in 0..3 {
+            for tag in 0..500 {
+                c.post(exact(0, tag), tag as u32 + round);
+                c.keep(1, tag, tag as u32);
+            }
+            for tag in (0..500).rev() {
+                assert_eq!(c.match_message(0, tag), Some(tag as u32 + round));
+                assert_eq!(c.take(exact(1, tag)), Some((1, tag, tag as u32)));
+            }
+        }
+        assert!(c.is_empty());
+        assert!(c.posted.ends.len() <= 500 && c.unexpected.ends.len() <= 500);
     }
 
     /// Against a plain list, with random patterns and a seed.

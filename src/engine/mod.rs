@@ -17,7 +17,7 @@ pub use matching::Pattern;
 pub use operation::{End, Outcome, Ticket};
 
 use crate::base::id::PeerId;
-use crate::engine::matching::{Context, Map};
+use crate::engine::matching::Contexts;
 use crate::engine::operation::{Operation, Operations, State, FORGOTTEN};
 use crate::engine::peer::Peer;
 use crate::transport::{Links, Sent, Sink};
@@ -62,7 +62,7 @@ pub struct Engine {
 pub struct Core {
     pub me: PeerId,
     pub operations: Operations,
-    contexts: Map<u64, Context<Ticket, Message>>,
+    contexts: Contexts<Ticket, Message>,
     pub peers: Vec<Peer>,
     busy: Vec<PeerId>,
     /// The list's other memory, for when it is walked.
@@ -99,7 +99,7 @@ impl Engine {
         let core = Core {
             me,
             operations: Operations::default(),
-            contexts: Map::default(),
+            contexts: Contexts::default(),
             peers: (0..size).map(|_| Peer::new(window)).collect(),
             busy: Vec::new(),
             walked: Vec::new(),
@@ -189,7 +189,7 @@ impl Engine {
     ) -> Started {
         let core = &mut self.core;
         let gone = core.gone(context, from);
-        let queues = core.contexts.entry(context).or_default();
+        let queues = core.contexts.of(context);
         if let Some((source, tag, message)) = queues.take(pattern) {
             return self.receive_message(data, context, source, tag, message);
         }
@@ -252,7 +252,7 @@ impl Engine {
 
     /// The oldest waiting message of this pattern: source, tag, bytes.
     pub fn probe(&mut self, context: u64, pattern: Pattern) -> Option<(u32, i32, usize)> {
-        let queues = self.core.contexts.get_mut(&context)?;
+        let queues = self.core.contexts.get_mut(context)?;
         queues
             .peek(pattern)
             .map(|(source, tag, message)| (source, tag, message.total))
@@ -260,7 +260,7 @@ impl Engine {
 
     /// Takes that message, for a matched receive later.
     pub fn take(&mut self, context: u64, pattern: Pattern) -> Option<(u32, i32, Message)> {
-        self.core.contexts.get_mut(&context)?.take(pattern)
+        self.core.contexts.get_mut(context)?.take(pattern)
     }
 
     /// The outcome, once.
@@ -331,14 +331,7 @@ impl Engine {
     /// Forgets the queues of a context that will not be used again, if nothing stands in them.
     pub fn drop_context(&mut self, context: u64) {
         self.core.bereft.retain(|&(c, _)| c != context);
-        if self
-            .core
-            .contexts
-            .get(&context)
-            .is_some_and(Context::is_empty)
-        {
-            self.core.contexts.remove(&context);
-        }
+        self.core.contexts.forget(context);
     }
 }
 

@@ -13,7 +13,7 @@ const BOUNCE: usize = 128 << 10;
 impl Core {
     /// A message is announced.
     pub(super) fn on_ready(&mut self, from: PeerId, header: &Header) {
-        let queues = self.contexts.entry(header.context).or_default();
+        let queues = self.contexts.of(header.context);
         match queues.match_message(header.source, header.tag) {
             Some(ticket) => {
                 self.note_match(

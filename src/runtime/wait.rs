@@ -39,7 +39,13 @@ impl Patience {
     pub fn set(&self, ranks: u32, cores: u32, wish: i64) {
         // Where ranks share cores, whoever spins keeps the core from the rank that it waits for, and a wake-up costs
         // more than to be in the queue when the message comes: yield at once, for some rounds.
-        let (spins, yields) = if ranks <= cores { (5_000, 50) } else { (1, 16) };
+        // Where each has its own, half a millisecond: on a machine with other work to do, whoever leaves its core
+        // sooner loses the time that it could have had together with its peer.
+        let (spins, yields) = if ranks <= cores {
+            (20_000, 50)
+        } else {
+            (1, 16)
+        };
         self.spins.store(
             if wish < 0 {
                 spins
