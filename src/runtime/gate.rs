@@ -12,8 +12,13 @@ pub struct Gate<T> {
     lock: Mutex<()>,
     /// Threads that stand before the lock.
     waiting: AtomicU32,
+    /// For so many looks the threads that met here are remembered.
+    company: AtomicU32,
     inside: AtomicBool,
 }
+
+/// Looks for which a meeting is remembered.
+const REMEMBERED: u32 = 1000;
 
 /// How often a thread that polls yields to those who stand before the gate: some microseconds.
 const YIELDS: u32 = 50;
@@ -33,6 +38,7 @@ impl<T> Gate<T> {
             shared: AtomicBool::new(false),
             lock: Mutex::new(()),
             waiting: AtomicU32::new(0),
+            company: AtomicU32::new(0),
             inside: AtomicBool::new(false),
         }
     }
@@ -72,11 +78,21 @@ impl<T> Gate<T> {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => {
                 self.waiting.fetch_add(1, Ordering::Relaxed);
+                self.company.store(REMEMBERED, Ordering::Relaxed);
                 let guard = self.lock.lock();
                 self.waiting.fetch_sub(1, Ordering::Relaxed);
                 guard.unwrap_or_else(PoisonError::into_inner)
             }
         }
+    }
+
+    /// Did two threads meet at the gate of late? Only then is it worth while to leave it open when a thread sleeps:
+    /// many programs ask for MPI_THREAD_MULTIPLE and call from one thread.
+    pub fn in_company(&self) -> bool {
+        let left = self.company.load(Ordering::Relaxed);
+        self.company
+            .store(left.saturating_sub(1), Ordering::Relaxed);
+        left > 0
     }
 
     /// Lets in those who stand before the gate. For whoever enters again and again: the lock itself knows no turns,
@@ -130,6 +146,24 @@ mod tests {
         });
         assert_eq!(GATE.enter(|n| *n), 1000);
         assert_eq!(GATE.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn company_is_remembered_for_a_while() {
+        let gate = Gate::new(());
+        gate.share();
+        gate.enter(|()| ());
+        assert!(!gate.in_company());
+        std::thread::scope(|scope| {
+            gate.enter(|()| {
+                scope.spawn(|| gate.enter(|()| ()));
+                while gate.waiting.load(Ordering::Relaxed) == 0 {
+                    std::thread::yield_now();
+                }
+            });
+        });
+        assert!((0..REMEMBERED).all(|_| gate.in_company()));
+        assert!(!gate.in_company());
     }
 
     #[test]

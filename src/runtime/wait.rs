@@ -11,6 +11,9 @@ use std::time::Duration;
 /// The longest sleep: a lost wake-up costs no more than this.
 const LONGEST: Duration = Duration::from_millis(100);
 
+/// The longest sleep with a gate that another thread may come to.
+const SHORT: Duration = Duration::from_millis(4);
+
 /// Calls that only test, between two looks at whether the peers still live.
 const POKES: u32 = 4096;
 /// The same for naps.
@@ -123,10 +126,11 @@ impl Runtime {
         }
     }
 
-    /// Sleeps until something may have arrived. Under MPI_THREAD_MULTIPLE the gate must stay open, so that other
-    /// threads get in: then by short naps.
+    /// Sleeps until something may have arrived. Where other threads call, the gate must stay open for them: then by
+    /// short naps. Where they might, the sleep is short, for who comes first has to wait for its end.
     fn sleep(&self, times: u32) {
-        if self.gate.is_shared() {
+        let shared = self.gate.is_shared();
+        if shared && self.gate.in_company() {
             let nap = Duration::from_micros(20u64 << times.min(6));
             std::thread::sleep(nap);
             if times % NAPS == 0 {
@@ -136,7 +140,7 @@ impl Runtime {
         }
         self.with(|world| {
             if let Some(engine) = &mut world.engine {
-                engine.links.sleep(LONGEST);
+                engine.links.sleep(if shared { SHORT } else { LONGEST });
             } else {
                 std::thread::sleep(Duration::from_micros(50));
             }
