@@ -86,6 +86,12 @@ impl<T> Gate<T> {
         }
     }
 
+    /// As [`Gate::in_company`], and no look is counted.
+    #[inline]
+    pub fn is_crowded(&self) -> bool {
+        self.company.load(Ordering::Relaxed) > 0
+    }
+
     /// Did two threads meet at the gate of late? Only then is it worth while to leave it open when a thread sleeps:
     /// many programs ask for MPI_THREAD_MULTIPLE and call from one thread.
     pub fn in_company(&self) -> bool {

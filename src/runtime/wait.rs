@@ -14,6 +14,9 @@ const LONGEST: Duration = Duration::from_millis(100);
 /// The longest sleep with a gate that another thread may come to.
 const SHORT: Duration = Duration::from_millis(4);
 
+/// Spins of threads that meet at the gate: each keeps the others out.
+const CROWDED: u32 = 500;
+
 /// Calls that only test, between two looks at whether the peers still live.
 const POKES: u32 = 4096;
 /// The same for naps.
@@ -79,6 +82,11 @@ impl Runtime {
     /// Drives progress until `done` answers. Upcalls run in between, with the gate open.
     pub fn until<R>(&self, mut done: impl FnMut(&mut World) -> Option<R>) -> R {
         let spins = self.patience.spins.load(Ordering::Relaxed);
+        let spins = if self.gate.is_crowded() {
+            spins.min(CROWDED)
+        } else {
+            spins
+        };
         let yields = self.patience.yields.load(Ordering::Relaxed);
         let mut idle = 0u32;
         loop {
