@@ -15,6 +15,8 @@ const ATTEMPT: Duration = Duration::from_secs(2);
 /// The first pause after all addresses failed; it doubles, up to [`LONGEST`].
 const PAUSE: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_secs(1);
+/// How long a dial waits for its turn when there are many connections.
+const CROWDED: Duration = Duration::from_millis(1);
 /// A peer answers a greeting when it next calls MPI, however long it computes.
 const COMPUTING: Duration = Duration::from_secs(86_400);
 /// So often may all addresses fail in any way.
@@ -76,6 +78,7 @@ impl Tcp {
 
     /// Tries addresses until one is under way or all failed at once.
     fn attempt(&mut self, peer: u32, now: Instant) {
+        let full = self.working() >= self.budget;
         loop {
             let p = &mut self.peers[peer as usize];
             let Some(dial) = &mut p.dial else { return };
@@ -90,6 +93,13 @@ impl Tcp {
                 self.round(peer, now);
                 return;
             };
+            if full {
+                // Not the peer's fault, so patience begins again.
+                dial.until = now + CROWDED;
+                dial.deadline = now + self.patience;
+                self.relax();
+                return;
+            }
             let many = p.targets.len() > 1;
             dial.until = if many {
                 dial.deadline.min(now + ATTEMPT)

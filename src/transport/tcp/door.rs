@@ -15,24 +15,30 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 const STRANGERS: usize = 64;
 /// Lines about strangers before silence.
 const LINES: u32 = 20;
-/// How long accepting rests when there is no descriptor for it.
-const REST: Duration = Duration::from_millis(200);
+/// How long accepting rests when there is no room.
+const REST: Duration = Duration::from_millis(5);
+/// How long a greeting may take then.
+const HASTE: Duration = Duration::from_millis(200);
 
 impl Tcp {
     /// Takes the connections that wait.
     pub(super) fn accept(&mut self) {
         for _ in 0..16 {
+            // Dialling stops at the budget, so that there is always room to be dialled: two ranks never wait for each
+            // other to accept. What is left above belongs to the program.
+            if self.working() >= self.budget + self.budget * 3 / 4 + 2 {
+                self.crowded();
+                return;
+            }
             match net::accept(&self.listener) {
                 Ok((fd, from)) => self.welcome(fd, from),
                 Err(e) => match e.raw_os_error() {
                     Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                        if self.rests.is_none() {
-                            warning!("a connection waits and cannot be accepted: {e}{}", limit());
+                        if !self.complained {
+                            self.complained = true;
+                            warning!("a connection waits and cannot be accepted: {}", explain(&e));
                         }
-                        // The listener stays readable: watching it would be spinning.
-                        self.rests = Some(Instant::now() + REST);
-                        self.epoll.remove(self.listener.0);
-                        self.relax();
+                        self.crowded();
                         return;
                     }
                     Some(libc::ECONNABORTED | libc::EINTR) => (),
@@ -42,18 +48,40 @@ impl Tcp {
         }
     }
 
+    /// There is no room for another connection: makes some, and looks again in a while. The listener stays readable:
+    /// watching it meanwhile would be spinning.
+    fn crowded(&mut self) {
+        self.relax();
+        if let Some((at, since)) = self.oldest_unproven() {
+            if since.elapsed() > HASTE {
+                self.turn_away(at, "there is no room and it did not greet yet");
+            }
+        }
+        self.rests = Some(Instant::now() + REST);
+        self.epoll.remove(self.listener.0);
+    }
+
+    /// The connection that waits longest for its first words.
+    fn oldest_unproven(&self) -> Option<(u32, Instant)> {
+        (0..)
+            .zip(&self.links)
+            .filter_map(|(at, l)| Some((at, l.as_deref()?)))
+            .filter(|(_, l)| l.stage == Stage::Accepted)
+            .map(|(at, l)| (at, l.since))
+            .min_by_key(|(_, since)| *since)
+    }
+
     /// A connection was accepted.
     pub(super) fn welcome(&mut self, fd: Fd, from: String) {
-        let unproven = |l: &Link| l.stage == Stage::Accepted;
-        let waiting = self
-            .links
-            .iter()
-            .enumerate()
-            .filter_map(|(at, l)| Some((at, l.as_deref().filter(|l| unproven(l))?)));
-        if waiting.clone().count() >= STRANGERS.max(self.peers.len()) {
+        let unproven = |l: &Option<Box<Link>>| {
+            let stage = l.as_deref().map(|l| l.stage);
+            stage == Some(Stage::Accepted)
+        };
+        let waiting = self.links.iter().filter(|l| unproven(l)).count();
+        if waiting >= STRANGERS.max(self.peers.len()) {
             // The oldest had its time; an honest rank will dial again.
-            if let Some((at, _)) = waiting.min_by_key(|(_, l)| l.since) {
-                self.turn_away(at as u32, "too many connections wait to be greeted");
+            if let Some((at, _)) = self.oldest_unproven() {
+                self.turn_away(at, "too many connections wait to be greeted");
             }
         }
         let ours = Hello {

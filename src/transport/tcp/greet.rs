@@ -8,6 +8,9 @@ use crate::wire::hello::{self, Hello, Role, HELLO, PROOF, WELCOME};
 use std::io;
 use std::time::Instant;
 
+/// Nothing strange: a rank that dials takes the other's connection where that is there first, and drops its own.
+const HUNG_UP: &str = "it hung up while greeting";
+
 impl Tcp {
     /// The greeting goes on with the bytes that came; true when frames may follow.
     pub(super) fn greet(&mut self, at: u32) -> bool {
@@ -35,6 +38,8 @@ impl Tcp {
                         };
                         let error = io::Error::new(io::ErrorKind::PermissionDenied, why);
                         self.failed_attempt(link.peer, at, &error);
+                    } else if why == HUNG_UP {
+                        self.remove(at);
                     } else {
                         self.turn_away(at, why);
                     }
@@ -78,7 +83,7 @@ impl Tcp {
             &theirs,
             &link.ours,
         ));
-        all_sent(net::send(&link.fd, &said), said.len()).map_err(|_| "it does not listen")?;
+        all_sent(net::send(&link.fd, &said), said.len()).map_err(|_| HUNG_UP)?;
         link.stage = Stage::Proving;
         Ok(true)
     }
@@ -110,7 +115,7 @@ impl Tcp {
         let Some(link) = &mut self.links[at as usize] else {
             return Ok(false);
         };
-        all_sent(net::send(&link.fd, &[WELCOME]), 1).map_err(|_| "it does not listen")?;
+        all_sent(net::send(&link.fd, &[WELCOME]), 1).map_err(|_| HUNG_UP)?;
         let p = &mut self.peers[theirs.from as usize];
         link.input.consume(PROOF, &mut self.pool);
         link.peer = theirs.from;
@@ -146,7 +151,7 @@ impl Tcp {
             return Err("it does not know the job's token");
         }
         let proof = hello::proof(&self.token, Role::Dialler, &link.ours, &theirs);
-        all_sent(net::send(&link.fd, &proof), PROOF).map_err(|_| "it hung up while greeting")?;
+        all_sent(net::send(&link.fd, &proof), PROOF).map_err(|_| HUNG_UP)?;
         link.input.consume(HELLO + PROOF, &mut self.pool);
         link.stage = Stage::Knocking;
         Ok(true)
@@ -184,7 +189,7 @@ impl Tcp {
                 .map_or(NONE, |d| d.link());
             self.failed_attempt(link.peer, at, &error);
         } else if link.theirs.is_none() && !link.input.is_empty() {
-            self.stranger(&link.at, "it hung up while greeting");
+            self.stranger(&link.at, HUNG_UP);
         }
     }
 }

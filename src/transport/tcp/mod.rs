@@ -71,6 +71,8 @@ pub struct Tcp {
     open: usize,
     pub(super) budget: usize,
     strangers: u32,
+    /// It was said that descriptors are lacking.
+    complained: bool,
     /// Accepting rests until then.
     rests: Option<Instant>,
     /// The connection that brought something last, and how often it brought nothing since.
@@ -123,6 +125,7 @@ impl Tcp {
             open: 0,
             budget: rest::budget(),
             strangers: 0,
+            complained: false,
             rests: None,
             hot: NONE,
             misses: 0,

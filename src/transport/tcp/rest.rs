@@ -31,6 +31,15 @@ pub fn budget() -> usize {
 }
 
 impl Tcp {
+    /// Connections that are not being given up. Those that are may stay for long: their peers answer when they call
+    /// MPI next, and nobody else has to wait for that.
+    pub(super) fn working(&self) -> usize {
+        if self.open <= self.budget / 2 {
+            return self.open;
+        }
+        self.links.iter().flatten().filter(|l| !l.rests()).count()
+    }
+
     /// Gives up the connection that idles longest, if one idles.
     #[cold]
     pub(super) fn relax(&mut self) {
