@@ -1,5 +1,9 @@
 //! One ELF file, read as the loader reads it: through its program headers, never through its sections (which may be stripped).
 
+use object::elf::{self, FileHeader64, ProgramHeader64, Sym64};
+use object::read::elf::{Dynamic, FileHeader, GnuHashTable, HashTable, ProgramHeader, Sym};
+use object::read::{ReadCache, ReadRef, StringTable};
+use object::Endianness;
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -96,23 +100,20 @@ pub enum Magic {
     Script(String),
 }
 
-struct Segment {
-    kind: u32,
-    offset: u64,
-    address: u64,
-    size: u64,
-}
+type Header = FileHeader64<Endianness>;
+type Segment = ProgramHeader64<Endianness>;
 
+/// One file's bytes, fetched piece by piece as they are asked for (a program of a gigabyte costs its tables), and its program headers.
 struct Reader<'a> {
-    file: &'a File,
+    data: &'a ReadCache<&'a File>,
     path: &'a Path,
     length: u64,
-    segments: Vec<Segment>,
+    segments: &'a [Segment],
+    dynamic: Vec<Dynamic>,
 }
 
-const LOAD: u32 = 1;
-const DYNAMIC: u32 = 2;
-const INTERP: u32 = 3;
+/// This machine's byte order: [`check_machine`] has seen to it.
+const ORDER: Endianness = Endianness::Little;
 /// No name, table or header of a sound program is larger, bytes.
 const LARGEST: u64 = 1 << 30;
 
@@ -150,59 +151,60 @@ impl Image {
     /// Reads an ELF file of this machine's kind.
     pub fn read(path: &Path, file: &File) -> Result<Image, Trouble> {
         let meta = file.metadata().map_err(|e| Trouble::Io(path.into(), e))?;
+        let data = ReadCache::new(file);
         let mut reader = Reader {
-            file,
+            data: &data,
             path,
             length: meta.len(),
-            segments: Vec::new(),
+            segments: &[],
+            dynamic: Vec::new(),
         };
-        let head = reader
-            .at(0, 64)
-            .map_err(|_| reader.damaged("its header is incomplete"))?;
-        check_machine(path, &head)?;
-        let kind = half(&head, 16);
-        if kind != 2 && kind != 3 {
+        let header: &Header = reader
+            .data
+            .read_at(0)
+            .map_err(|()| reader.damaged("its header is incomplete"))?;
+        check_machine(path, header)?;
+        let kind = header.e_type(ORDER);
+        if kind != elf::ET_EXEC && kind != elf::ET_DYN {
             return Err(reader.damaged("it is neither a program nor a shared library"));
         }
-        reader.load_segments(word(&head, 32), half(&head, 54), half(&head, 56))?;
-        let dynamic = reader.dynamic()?;
-        let one = |tag: u64| dynamic.iter().find(|(t, _)| *t == tag).map(|(_, v)| *v);
-        let (flags, flags1) = (one(30).unwrap_or(0), one(0x6fff_fffb).unwrap_or(0));
-        let strings = reader.strings(one(5), one(10))?;
-        let text = |at: u64| reader.name(&strings, at);
-        let texts = |tag: u64| {
-            dynamic
-                .iter()
-                .filter(|(t, _)| *t == tag)
-                .map(|(_, v)| text(*v))
+        reader.load_segments(header)?;
+        reader.load_dynamic()?;
+        let flags = elf::DynamicFlags(reader.one(elf::DT_FLAGS).unwrap_or(0));
+        let flags1 = elf::DynamicFlags1(reader.one(elf::DT_FLAGS_1).unwrap_or(0));
+        let strings = reader.strings()?;
+        let texts = |tag| {
+            let all = reader.dynamic.iter().filter(|d| d.tag == tag);
+            all.map(|d| reader.name(&strings, d.val))
                 .collect::<Result<Vec<_>, _>>()
         };
-        let list = |tag: u64| -> Result<Vec<String>, Trouble> {
+        let list = |tag| -> Result<Vec<String>, Trouble> {
             Ok(texts(tag)?
                 .iter()
                 .flat_map(|all| all.split(':').filter(|s| !s.is_empty()).map(String::from))
                 .collect())
         };
-        let interpreter = reader.segments.iter().any(|s| s.kind == INTERP);
-        let soname = one(14).map(text).transpose()?;
+        let interpreter = reader.has(elf::PT_INTERP);
         // A static PIE has a dynamic segment without loader or NEEDED; a library has no loader either, but a SONAME or the flag missing.
-        let pie = flags1 & 0x0800_0000 != 0;
+        let pie = flags1.contains(elf::DF_1_PIE);
         let shape = match () {
             () if interpreter => Shape::Program,
-            () if dynamic.is_empty() || pie || kind == 2 => Shape::Static,
+            () if reader.dynamic.is_empty() || pie || kind == elf::ET_EXEC => Shape::Static,
             () => Shape::Library,
         };
-        let (imports, exports) = reader.dynamic_symbols(&one, &strings)?;
+        let (imports, exports) = reader.dynamic_symbols(&strings)?;
         Ok(Image {
             path: path.into(),
             shape,
-            soname,
-            needed: texts(1)?,
-            rpath: list(15)?,
-            runpath: list(29)?,
+            soname: texts(elf::DT_SONAME)?.into_iter().next(),
+            needed: texts(elf::DT_NEEDED)?,
+            rpath: list(elf::DT_RPATH)?,
+            runpath: list(elf::DT_RUNPATH)?,
             imports,
             exports,
-            binds_now: one(24).is_some() || flags & 8 != 0 || flags1 & 1 != 0,
+            binds_now: reader.one(elf::DT_BIND_NOW).is_some()
+                || flags.contains(elf::DF_BIND_NOW)
+                || flags1.contains(elf::DF_1_NOW),
             privileged: meta.mode() & 0o6000 != 0,
         })
     }
@@ -222,216 +224,190 @@ impl Image {
     }
 }
 
-fn half(bytes: &[u8], at: usize) -> u64 {
-    u16::from_le_bytes([bytes[at], bytes[at + 1]]).into()
-}
-
-fn int(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-}
-
-fn word(bytes: &[u8], at: usize) -> u64 {
-    u64::from(int(bytes, at)) | u64::from(int(bytes, at + 4)) << 32
-}
-
-fn machine(number: u64, bits: u8) -> String {
-    match (number, bits) {
-        (3, _) => "x86 (32 bits)".into(),
-        (62, 2) => "x86_64".into(),
-        (62, _) => "x32".into(),
-        (183, _) => "aarch64".into(),
-        (40, _) => "arm (32 bits)".into(),
-        (243, _) => "riscv".into(),
-        (21, _) => "powerpc64".into(),
-        (20, _) => "powerpc (32 bits)".into(),
-        (22, _) => "s390x".into(),
-        (8, _) => "mips".into(),
-        (258, _) => "loongarch".into(),
-        _ => format!("machine {number}"),
+fn machine(machine: elf::Machine, class: elf::FileClass) -> String {
+    match machine {
+        elf::EM_386 => "x86 (32 bits)".into(),
+        elf::EM_X86_64 if class == elf::ELFCLASS64 => "x86_64".into(),
+        elf::EM_X86_64 => "x32".into(),
+        elf::EM_AARCH64 => "aarch64".into(),
+        elf::EM_ARM => "arm (32 bits)".into(),
+        elf::EM_RISCV => "riscv".into(),
+        elf::EM_PPC64 => "powerpc64".into(),
+        elf::EM_PPC => "powerpc (32 bits)".into(),
+        elf::EM_S390 => "s390x".into(),
+        elf::EM_MIPS => "mips".into(),
+        elf::EM_LOONGARCH => "loongarch".into(),
+        elf::Machine(number) => format!("machine {number}"),
     }
 }
 
-fn check_machine(path: &Path, head: &[u8]) -> Result<(), Trouble> {
-    let (bits, order) = (head[4], head[5]);
-    let number = if order == 2 {
-        half(head, 18).swap_bytes() >> 48
-    } else {
-        half(head, 18)
-    };
+/// Class, byte order and machine stand at the same place in every ELF header, 32 bits or 64.
+fn check_machine(path: &Path, header: &Header) -> Result<(), Trouble> {
+    let big = header.is_big_endian();
+    let number = header.e_machine(if big { Endianness::Big } else { ORDER });
     let host = if cfg!(target_arch = "aarch64") {
-        183
+        elf::EM_AARCH64
     } else {
-        62
+        elf::EM_X86_64
     };
-    if (bits, order, number) == (2, 1, host) {
+    if header.is_class_64() && header.is_little_endian() && number == host {
         return Ok(());
     }
-    let mut found = machine(number, bits);
-    if order == 2 {
+    let mut found = machine(number, header.e_ident().class);
+    if big {
         found.push_str(", big endian");
     }
     Err(Trouble::Architecture {
         path: path.into(),
         found,
-        host: machine(host, 2),
+        host: machine(host, elf::ELFCLASS64),
     })
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     fn damaged(&self, why: impl Into<String>) -> Trouble {
         Trouble::Damaged(self.path.into(), why.into())
     }
 
-    fn at(&self, offset: u64, size: u64) -> Result<Vec<u8>, Trouble> {
-        let end = offset
-            .checked_add(size)
-            .filter(|end| *end <= self.length && size <= LARGEST);
-        if end.is_none() {
-            return Err(self.damaged(format!(
-                "{size} bytes at {offset} are beyond its end ({} bytes)",
-                self.length
-            )));
-        }
-        let mut bytes = vec![0; size as usize];
-        self.file
-            .read_exact_at(&mut bytes, offset)
-            .map_err(|e| Trouble::Io(self.path.into(), e))?;
-        Ok(bytes)
-    }
-
-    fn load_segments(&mut self, offset: u64, size: u64, count: u64) -> Result<(), Trouble> {
-        if count == 0 {
+    fn load_segments(&mut self, header: &Header) -> Result<(), Trouble> {
+        self.segments = header
+            .program_headers(ORDER, self.data)
+            .map_err(|error| self.damaged(error.to_string()))?;
+        if self.segments.is_empty() {
             return Err(self.damaged("it has no program headers"));
         }
-        if size < 56 {
-            return Err(self.damaged(format!("program headers of {size} bytes")));
-        }
-        let table = self.at(offset, size * count)?;
-        for entry in table.chunks_exact(size as usize) {
-            let segment = Segment {
-                kind: int(entry, 0),
-                offset: word(entry, 8),
-                address: word(entry, 16),
-                size: word(entry, 32),
-            };
-            let end = segment.offset.checked_add(segment.size);
-            if matches!(segment.kind, LOAD | DYNAMIC | INTERP)
+        for segment in self.segments {
+            let (offset, size) = segment.file_range(ORDER);
+            let end = offset.checked_add(size);
+            let kind = segment.p_type(ORDER);
+            if matches!(kind, elf::PT_LOAD | elf::PT_DYNAMIC | elf::PT_INTERP)
                 && end.is_none_or(|end| end > self.length)
             {
                 return Err(self.damaged(format!(
-                    "a segment of {} bytes at {} is beyond its end ({} bytes)",
-                    segment.size, segment.offset, self.length
+                    "a segment of {size} bytes at {offset} is beyond its end ({} bytes)",
+                    self.length
                 )));
             }
-            self.segments.push(segment);
         }
         Ok(())
     }
 
-    fn dynamic(&self) -> Result<Vec<(u64, u64)>, Trouble> {
-        let Some(segment) = self.segments.iter().find(|s| s.kind == DYNAMIC) else {
-            return Ok(Vec::new());
-        };
-        let table = self.at(segment.offset, segment.size)?;
-        let pairs = table.chunks_exact(16).map(|e| (word(e, 0), word(e, 8)));
-        Ok(pairs.take_while(|(tag, _)| *tag != 0).collect())
+    fn has(&self, kind: elf::ProgramType) -> bool {
+        self.segments.iter().any(|s| s.p_type(ORDER) == kind)
     }
 
-    /// Where an address of the loaded program lies in the file, and how many bytes follow in its segment.
-    fn place(&self, address: u64) -> Result<(u64, u64), Trouble> {
-        self.segments
+    fn load_dynamic(&mut self) -> Result<(), Trouble> {
+        let mut found = self.segments.iter();
+        let Some(segment) = found.find(|s| s.p_type(ORDER) == elf::PT_DYNAMIC) else {
+            return Ok(());
+        };
+        if segment.p_filesz(ORDER) > LARGEST {
+            return Err(self.damaged("its dynamic segment is too large"));
+        }
+        let entries = segment
+            .dynamic(ORDER, self.data)
+            .map_err(|error| self.damaged(error.to_string()))?;
+        self.dynamic = entries
+            .unwrap_or_default()
             .iter()
-            .filter(|s| s.kind == LOAD)
-            .find_map(|s| {
-                let inside = address.checked_sub(s.address).filter(|i| *i < s.size)?;
-                Some((s.offset + inside, s.size - inside))
+            .map(|entry| Dynamic {
+                tag: entry.d_tag.get(ORDER),
+                val: entry.d_val.get(ORDER),
             })
-            .ok_or_else(|| self.damaged(format!("address {address:#x} is in no segment")))
+            .take_while(|entry| entry.tag != elf::DT_NULL)
+            .collect();
+        Ok(())
     }
 
-    fn strings(&self, address: Option<u64>, size: Option<u64>) -> Result<Vec<u8>, Trouble> {
+    fn one(&self, tag: elf::DynamicTag) -> Option<u64> {
+        self.dynamic.iter().find(|d| d.tag == tag).map(|d| d.val)
+    }
+
+    /// `size` bytes at an address of the loaded program; without a size, as far as the next table or the segment's end.
+    fn table(&self, address: u64, size: Option<u64>) -> Result<&'a [u8], Trouble> {
+        let place = self.segments.iter().find_map(|segment| {
+            let (offset, length) = segment.file_range(ORDER);
+            let inside = address.checked_sub(segment.p_vaddr(ORDER))?;
+            let here = segment.p_type(ORDER) == elf::PT_LOAD && inside < length;
+            here.then(|| (offset + inside, length - inside))
+        });
+        let Some((offset, rest)) = place else {
+            return Err(self.damaged(format!("address {address:#x} is in no segment")));
+        };
+        let size = size.unwrap_or_else(|| {
+            let others = self.dynamic.iter().filter(|d| d.is_address());
+            let gaps = others.filter_map(|d| d.val.checked_sub(address));
+            gaps.filter(|gap| *gap > 0).min().unwrap_or(rest).min(rest)
+        });
+        if size > rest || size > LARGEST {
+            return Err(self.damaged(format!(
+                "a table of {size} bytes at {offset} is beyond its segment"
+            )));
+        }
+        self.data
+            .read_bytes_at(offset, size)
+            .map_err(|()| self.damaged(format!("{size} bytes at {offset} cannot be read")))
+    }
+
+    fn strings(&self) -> Result<StringTable<'a>, Trouble> {
+        let (address, size) = (self.one(elf::DT_STRTAB), self.one(elf::DT_STRSZ));
         let (Some(address), Some(size)) = (address, size) else {
-            return Ok(Vec::new());
+            return Ok(StringTable::default());
         };
-        let (offset, rest) = self.place(address)?;
-        if size > rest {
-            return Err(self.damaged("its string table is beyond its segment"));
-        }
-        self.at(offset, size)
+        let bytes = self.table(address, Some(size))?;
+        Ok(StringTable::new(bytes, 0, size))
     }
 
-    fn name(&self, strings: &[u8], at: u64) -> Result<String, Trouble> {
-        let tail = usize::try_from(at).ok().and_then(|at| strings.get(at..));
-        let Some(end) = tail.and_then(|t| t.iter().position(|b| *b == 0)) else {
-            return Err(self.damaged(format!("no string at {at}")));
-        };
-        Ok(String::from_utf8_lossy(&tail.unwrap_or_default()[..end]).into_owned())
+    fn name(&self, strings: &StringTable<'a>, at: u64) -> Result<String, Trouble> {
+        let found = u32::try_from(at).ok().and_then(|at| strings.get(at).ok());
+        match found {
+            Some(name) => Ok(String::from_utf8_lossy(name).into_owned()),
+            None => Err(self.damaged(format!("no string at {at}"))),
+        }
     }
 
-    /// How many dynamic symbols there are: no header says it, the hash tables do.
-    fn symbol_count(&self, one: &impl Fn(u64) -> Option<u64>) -> Result<u64, Trouble> {
-        if let Some(address) = one(4) {
-            let (offset, _) = self.place(address)?;
-            return Ok(int(&self.at(offset, 8)?, 4).into());
-        }
-        let Some(address) = one(0x6fff_fef5) else {
-            return Ok(0);
+    /// The dynamic symbols. No header says how many there are: the hash tables do, and where a GNU one is empty (a program that
+    /// exports nothing), the table that follows, with a gap between them perhaps, whose bytes make no names.
+    fn symbols(&self, strings: &StringTable<'a>) -> Result<&'a [Sym64<Endianness>], Trouble> {
+        let Some(address) = self.one(elf::DT_SYMTAB) else {
+            return Ok(&[]);
         };
-        let (offset, rest) = self.place(address)?;
-        let head = self.at(offset, 16)?;
-        let (buckets, first, bloom) = (
-            int(&head, 0) as u64,
-            int(&head, 4) as u64,
-            int(&head, 8) as u64,
-        );
-        let skip = 16 + bloom * 8;
-        if skip + buckets * 4 > rest {
-            return Err(self.damaged("its hash table is beyond its segment"));
+        let count = if let Some(hash) = self.one(elf::DT_HASH) {
+            let table = HashTable::<Header>::parse(ORDER, self.table(hash, None)?);
+            let table = table.map_err(|error| self.damaged(error.to_string()))?;
+            Some(table.symbol_table_length())
+        } else if let Some(hash) = self.one(elf::DT_GNU_HASH) {
+            let table = GnuHashTable::<Header>::parse(ORDER, self.table(hash, None)?);
+            let table = table.map_err(|error| self.damaged(error.to_string()))?;
+            table.symbol_table_length(ORDER)
+        } else {
+            return Ok(&[]);
+        };
+        let each = size_of::<Sym64<Endianness>>();
+        let bytes = self.table(address, count.map(|count| u64::from(count) * each as u64))?;
+        let (symbols, _) =
+            object::pod::slice_from_bytes::<Sym64<Endianness>>(bytes, bytes.len() / each)
+                .map_err(|()| self.damaged("its symbol table is misaligned"))?;
+        if count.is_some() {
+            return Ok(symbols);
         }
-        let table = self.at(offset + skip, buckets * 4)?;
-        let last = (0..buckets as usize)
-            .map(|i| int(&table, i * 4))
-            .max()
-            .unwrap_or(0) as u64;
-        if last < first {
-            return Ok(first);
-        }
-        // The chain of the highest bucket ends at the entry whose lowest bit is set: it is the last symbol of all.
-        let chain = offset + skip + buckets * 4;
-        let space = (rest - skip - buckets * 4) / 4;
-        let mut at = last;
-        while at - first < space {
-            let block = 1024.min(space - (at - first));
-            let bytes = self.at(chain + (at - first) * 4, block * 4)?;
-            for i in 0..block {
-                if int(&bytes, i as usize * 4) & 1 == 1 {
-                    return Ok(at + i + 1);
-                }
-            }
-            at += block;
-        }
-        Err(self.damaged("its hash table has no end"))
+        let named = symbols
+            .iter()
+            .take_while(|s| s.name(ORDER, *strings).is_ok());
+        Ok(&symbols[..named.count()])
     }
 
+    /// The names of what it imports, and of the functions it exports.
     fn dynamic_symbols(
         &self,
-        one: &impl Fn(u64) -> Option<u64>,
-        strings: &[u8],
+        strings: &StringTable<'a>,
     ) -> Result<(Vec<String>, Vec<String>), Trouble> {
         let (mut imports, mut exports) = (Vec::new(), Vec::new());
-        let (Some(address), count) = (one(6), self.symbol_count(one)?) else {
-            return Ok((imports, exports));
-        };
-        let (offset, rest) = self.place(address)?;
-        if count.saturating_mul(24) > rest {
-            return Err(self.damaged(format!("{count} symbols are beyond their segment")));
-        }
-        for symbol in self.at(offset, count * 24)?.chunks_exact(24).skip(1) {
-            let name = self.name(strings, int(symbol, 0).into())?;
-            let function = symbol[4] & 15 == 2;
-            if half(symbol, 6) == 0 {
+        for symbol in self.symbols(strings)?.iter().skip(1) {
+            let name = self.name(strings, symbol.st_name(ORDER).into())?;
+            if symbol.is_undefined(ORDER) {
                 imports.push(name);
-            } else if function {
+            } else if symbol.st_type() == elf::STT_FUNC {
                 exports.push(name);
             }
         }

@@ -160,6 +160,16 @@ fn both_hash_tables() {
     }
 }
 
+/// Its GNU hash table is empty, so it says nothing about the number of symbols.
+#[test]
+fn program_without_exports() {
+    let folder = Folder::new();
+    folder.mpi("lib", "libmpi.so.12");
+    let program = folder.cc("prog", USER, &["lib/libmpi.so.12", "-no-pie"]);
+    let report = examine_in(&program, &here()).unwrap();
+    assert_eq!(report.functions().len(), 2);
+}
+
 #[test]
 fn mpi_through_a_library() {
     let folder = Folder::new();
