@@ -13,7 +13,8 @@ use crate::mpi::group::Group;
 use crate::mpi::info::Info;
 use crate::mpi::topology::Topology;
 use crate::runtime::{calls, construct, Runtime};
-use std::hash::{BuildHasher, BuildHasherDefault};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash};
+use std::os::unix::fs::MetadataExt;
 
 /// Processes in the (local) group.
 #[inline]
@@ -145,7 +146,21 @@ pub fn comm_split(rt: &Runtime, comm: CommId, color: i32, key: i32) -> Result<Co
 fn host(rt: &Runtime) -> u64 {
     let mut text = calls::get_processor_name(rt).unwrap_or_default();
     text.push_str(&std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default());
-    BuildHasherDefault::<crate::engine::matching::Fold>::default().hash_one(text)
+    hash(text)
+}
+
+fn hash(value: impl Hash) -> u64 {
+    BuildHasherDefault::<crate::engine::matching::Fold>::default().hash_one(value)
+}
+
+/// The hint by which programs for MPICH ask for those who reach one directory. MPICH 4 has a split type of its own for
+/// that, MPIX_COMM_TYPE_NEIGHBORHOOD, with the number that MPICH 5 gave to MPI_COMM_TYPE_RESOURCE_GUIDED.
+const DIRECTORY: &str = "nbhd_common_dirname";
+
+/// A number that ranks have in common when they reach the same directory; none if there is no such directory.
+fn directory(rt: &Runtime, name: &str) -> Option<u64> {
+    let found = std::fs::metadata(name).ok().filter(|m| m.is_dir())?;
+    Some(hash((host(rt), found.dev(), found.ino())))
 }
 
 /// Parts of a communicator by what their processes share (MPI-5.0 §7.4.2).
@@ -156,20 +171,19 @@ pub fn comm_split_type(
     key: i32,
     info: InfoId,
 ) -> Result<CommId> {
-    rt.with(|w| w.infos.hints(info))?;
-    let wanted = match kind {
-        COMM_TYPE_SHARED => true,
+    let hints = rt.with(|w| w.infos.hints(info))?;
+    let place = match kind {
+        COMM_TYPE_SHARED => Some(host(rt)),
+        COMM_TYPE_RESOURCE_GUIDED => hints.get(DIRECTORY).and_then(|name| directory(rt, name)),
         // No hardware below the host is told apart: nothing is a proper part, which these answer with COMM_NULL.
-        COMM_TYPE_HW_UNGUIDED | COMM_TYPE_HW_GUIDED | COMM_TYPE_RESOURCE_GUIDED | UNDEFINED => {
-            false
-        }
+        COMM_TYPE_HW_UNGUIDED | COMM_TYPE_HW_GUIDED | UNDEFINED => None,
         _ => fail!(
             Arg,
             "the split type is {kind}, which is none that MPI knows"
         ),
     };
-    let color = construct::color_of(rt, comm, host(rt))?;
-    construct::split(rt, comm, wanted.then_some(color), key)
+    let color = construct::color_of(rt, comm, place.unwrap_or(0))?;
+    construct::split(rt, comm, place.map(|_| color), key)
 }
 
 /// Frees it; what is under way still ends. The attributes' delete functions run first.
