@@ -29,24 +29,7 @@ pub fn check(answer: i32) -> Result<i32, io::Error> {
 /// 16 bytes that nobody guesses.
 pub fn nonce() -> [u8; 16] {
     let mut out = [0u8; 16];
-    let mut filled = 0;
-    while filled < out.len() {
-        // SAFETY: the pointer and the length are those of the rest of `out`.
-        let n =
-            unsafe { libc::getrandom(out[filled..].as_mut_ptr().cast(), out.len() - filled, 0) };
-        if n > 0 {
-            filled += n as usize;
-        } else if errno() != libc::EINTR {
-            break;
-        }
-    }
-    if filled < out.len() {
-        // No getrandom: the device, as in the old days.
-        use io::Read;
-        if let Ok(mut file) = std::fs::File::open("/dev/urandom") {
-            let _ = file.read_exact(&mut out);
-        }
-    }
+    let _ = crate::base::os::random(&mut out);
     out
 }
 

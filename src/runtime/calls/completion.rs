@@ -1,7 +1,6 @@
 //! Completion of requests (MPI-5.0 §3.7.3 to §3.7.5). The door keeps the arrays in the ABI's layout: it passes ids
 //! and is told by index what completed; it nulls a handle unless `keep`.
 
-use crate::base::constant::handle;
 use crate::base::error::{Class, Error, Result};
 use crate::base::id::RequestId;
 use crate::mpi::request::{Completion, Generalized, Request, Taken};
@@ -308,6 +307,3 @@ fn free(parts: &Generalized) -> Result<()> {
 pub fn test_cancelled(_rt: &Runtime, status: &Status) -> Result<bool> {
     Ok(status.cancelled)
 }
-
-/// The null request.
-pub const NULL: RequestId = handle::REQUEST_NULL;

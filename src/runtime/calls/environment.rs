@@ -64,14 +64,7 @@ pub fn abort(rt: &Runtime, comm: CommId, code: i32) -> Result<()> {
 
 /// This machine's name.
 pub fn get_processor_name(_rt: &Runtime) -> Result<String> {
-    let mut name = [0u8; 256];
-    // SAFETY: the buffer is ours and its length is passed; gethostname terminates what fits.
-    let status = unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len() - 1) };
-    if status != 0 {
-        fail!(Other, "gethostname: {}", std::io::Error::last_os_error());
-    }
-    let length = name.iter().position(|&b| b == 0).unwrap_or(name.len());
-    Ok(String::from_utf8_lossy(&name[..length]).into_owned())
+    Ok(crate::base::os::host_name())
 }
 
 /// What MPI_Get_library_version says.
