@@ -11,8 +11,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("transport", &["wire", "qos"]),
     ("engine", &["transport", "wire", "qos"]),
     ("mpi", &["engine", "transport", "wire", "qos"]),
-    ("rendezvous", &[]),
-    ("bootstrap", &["rendezvous"]),
+    ("rendezvous", &["wire"]),
+    ("bootstrap", &["rendezvous", "wire"]),
     (
         "runtime",
         &["mpi", "engine", "transport", "wire", "qos", "bootstrap"],
@@ -29,9 +29,9 @@ const FLOORS: &[(&str, &[&str])] = &[
             "bootstrap",
         ],
     ),
-    ("platform", &["rendezvous"]),
+    ("platform", &["rendezvous", "wire"]),
     // The command tells from the table what is implemented; it uses nothing else of the door (a test below).
-    ("cli", &["platform", "rendezvous", "abi"]),
+    ("cli", &["platform", "rendezvous", "wire", "abi"]),
 ];
 
 /// Floors without clock, thread, environment, file or socket.
