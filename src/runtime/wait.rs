@@ -141,7 +141,7 @@ impl Runtime {
         if shared && self.gate.in_company() {
             let nap = Duration::from_micros(20u64 << times.min(6));
             std::thread::sleep(nap);
-            if times % NAPS == 0 {
+            if times.is_multiple_of(NAPS) {
                 self.look_after_peers();
             }
             return;

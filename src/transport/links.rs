@@ -120,9 +120,9 @@ impl Links {
         let pid = std::process::id();
         links.mine = Some(Address {
             rank: me,
-            boot: os::boot(),
-            pid_namespace: os::namespace("pid"),
-            net_namespace: os::namespace("net"),
+            boot: crate::base::os::boot(),
+            pid_namespace: crate::base::os::namespace("pid"),
+            net_namespace: crate::base::os::namespace("net"),
             pid,
             start: os::process(pid).map_or(0, |(start, _)| start),
             nonce,

@@ -47,7 +47,7 @@ impl Settings {
             busy: 150,
             capacity: 5,
             max_payload: 1024,
-            fetch: seed % 2 == 0,
+            fetch: seed.is_multiple_of(2),
         }
     }
 }

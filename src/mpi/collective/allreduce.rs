@@ -111,7 +111,7 @@ fn doubling(s: &mut Schedule, place: Place, own: *mut u8, result: *mut u8, v: &V
     };
     let mut number = me.wrapping_sub(rest);
     if me < 2 * rest {
-        if me % 2 == 0 {
+        if me.is_multiple_of(2) {
             // The odd one of the pair stands for both.
             let (mine, all) = (v.all(s, own), v.all(s, result));
             s.send(mine, Rank::Local(me + 1));
@@ -149,7 +149,7 @@ fn halving(s: &mut Schedule, place: Place, own: *mut u8, result: *mut u8, v: &Ve
     let (mut current, mut spare) = (own, None);
     let mut number = me.wrapping_sub(rest);
     if me < 2 * rest {
-        if me % 2 == 0 {
+        if me.is_multiple_of(2) {
             v.give(s, own, Rank::Local(me + 1));
             s.fence();
             let all = v.all(s, result);

@@ -11,7 +11,7 @@ impl Datatype {
         let size = self.size() as u64;
         match bytes {
             0 => Some(0),
-            _ if size == 0 || bytes % size != 0 => None,
+            _ if size == 0 || !bytes.is_multiple_of(size) => None,
             _ => Some((bytes / size) as i64),
         }
     }

@@ -57,7 +57,7 @@ fn balanced(number: u64, count: usize) -> Vec<u64> {
             .iter()
             .take_while(|&&d| d <= large && at_most(d, count, number))
         {
-            if number % (large * small) == 0 {
+            if number.is_multiple_of(large * small) {
                 pairs.push((large - small, Reverse(small), large));
             }
         }
@@ -97,7 +97,7 @@ fn fill(number: u64, count: usize, limit: u64, between: &[u64], factors: &mut Ve
     if count == 0 {
         return number == 1;
     }
-    let fits = |d: u64| d >= limit && number % d == 0 && at_most(d, count, number);
+    let fits = |d: u64| d >= limit && number.is_multiple_of(d) && at_most(d, count, number);
     for &d in between.iter().rev().filter(|&&d| fits(d)) {
         // The largest allowed factor must be enough in the remaining places.
         if !at_least(largest, count - 1, number / d) {
@@ -132,7 +132,7 @@ fn divisors(number: u64) -> Vec<u64> {
     let mut large = Vec::new();
     let mut d = 1;
     while d * d <= number {
-        if number % d == 0 {
+        if number.is_multiple_of(d) {
             small.push(d);
             if d * d != number {
                 large.push(number / d);

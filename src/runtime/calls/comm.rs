@@ -6,6 +6,7 @@ use crate::base::constant::{
 };
 use crate::base::error::Result;
 use crate::base::id::{CommId, GroupId, InfoId, RequestId};
+use crate::base::os;
 use crate::fail;
 use crate::mpi::attribute::{Attributes, Owner};
 use crate::mpi::comm::CHANNELS;
@@ -142,11 +143,12 @@ pub fn comm_split(rt: &Runtime, comm: CommId, color: i32, key: i32) -> Result<Co
     construct::split(rt, comm, (color != UNDEFINED).then_some(color), key)
 }
 
-/// A number that ranks have in common exactly when they share a host.
+/// A number that ranks have in common exactly when they share a host. Two sandboxes on one machine are two hosts: they
+/// see nothing of each other's memory. Nor does a name or a boot id do alone: microVMs resumed from one snapshot have
+/// both in common.
 fn host(rt: &Runtime) -> u64 {
-    let mut text = calls::get_processor_name(rt).unwrap_or_default();
-    text.push_str(&std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default());
-    hash(text)
+    let name = calls::get_processor_name(rt).unwrap_or_default();
+    hash((name, os::boot(), os::namespace("pid")))
 }
 
 fn hash(value: impl Hash) -> u64 {

@@ -85,7 +85,7 @@ impl Producer {
 
     #[inline(always)]
     fn word(&self, at: usize) -> &AtomicU64 {
-        debug_assert!(at < self.size && at % LINE == 0);
+        debug_assert!(at < self.size && at.is_multiple_of(LINE));
         // SAFETY: `at` is a line of the ring; the word is only used as an atomic while both ends may see it.
         unsafe { &*self.data.add(at).cast::<AtomicU64>() }
     }
@@ -318,7 +318,7 @@ mod tests {
         let mut state = 88_172_645_463_325_252u64;
         let (mut sent, mut got, mut refused) = (0u64, 0u64, 0);
         while got < 20_000 {
-            if random(&mut state) % 3 != 0 {
+            if !random(&mut state).is_multiple_of(3) {
                 let mut header = Header::new(Kind::Eager);
                 header.length = match random(&mut state) % 4 {
                     0 => 8,

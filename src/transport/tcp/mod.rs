@@ -263,10 +263,10 @@ impl Tcp {
                 }
             }
         }
-        if self.hot == NONE || self.turn % 4 == 0 {
+        if self.hot == NONE || self.turn.is_multiple_of(4) {
             moved |= self.look(sink);
         }
-        if self.open > self.budget && self.turn % 32 == 0 {
+        if self.open > self.budget && self.turn.is_multiple_of(32) {
             self.relax();
         }
         if !(self.failed.is_empty() && self.dialling.is_empty())
