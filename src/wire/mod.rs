@@ -3,4 +3,5 @@
 pub mod address;
 pub mod frame;
 pub mod hello;
+pub mod relay;
 pub mod sha256;
