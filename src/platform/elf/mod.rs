@@ -255,6 +255,16 @@ fn is_mpi(symbol: &str) -> bool {
             .any(|p| symbol.starts_with(p))
 }
 
+/// Whether the dynamic loader starts this file.
+pub fn is_dynamic(path: &Path) -> bool {
+    match image::open(path) {
+        Ok(image::Magic::Elf(file)) => {
+            Image::read(path, &file).is_ok_and(|image| image.shape == Shape::Program)
+        }
+        _ => false,
+    }
+}
+
 /// Examines a program in this process's surroundings.
 pub fn examine(path: &Path) -> Result<Report, Trouble> {
     examine_in(path, &Surroundings::here())
