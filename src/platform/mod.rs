@@ -3,3 +3,4 @@
 pub mod elf;
 pub mod launch;
 pub mod package;
+pub mod on;

@@ -1,0 +1,28 @@
+//! What stands after `--on`.
+
+use super::Platform;
+
+/// `--with NAME=VALUE`: something for the platform to know; it refuses names that it does not know.
+pub type Setting = (String, String);
+
+/// A platform's name and what it needs to be spoken to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// As written: `lambda:my-fn`, `https://host/path`.
+    pub text: String,
+    pub settings: Vec<Setting>,
+    /// Waits for each answer, where a platform has both manners (`--sync`).
+    pub sync: bool,
+}
+
+impl Target {
+    /// The platform that is meant. An error is one line that says what is wrong with the name or its settings.
+    pub fn open(&self) -> Result<Box<dyn Platform>, String> {
+        // kubernetes: belongs here as `if let Some(rest) = text.strip_prefix("kubernetes:")`, as do the others.
+        Err(format!(
+            "--on {}: unknown platform; known: local, lambda:NAME, http(s)://URL, openfaas:NAME, openwhisk:NAME, \
+             kubernetes:...",
+            self.text
+        ))
+    }
+}
