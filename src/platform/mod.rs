@@ -2,5 +2,7 @@
 
 pub mod elf;
 pub mod launch;
-pub mod package;
 pub mod on;
+pub mod package;
+pub mod start;
+pub mod task;
