@@ -117,6 +117,7 @@ fn main() {
         job: [1; 16],
         token: [2; 32],
         config: &config,
+        outside: mayfly::transport::Outside::default(),
     })
     .expect("links");
     let mine = links.address();

@@ -95,6 +95,7 @@ impl Runtime {
             job: identity.job,
             token: identity.token,
             config: settings,
+            outside: crate::transport::Outside::default(),
         };
         let mut links = Links::open(options)?;
         if identity.size > 1 {

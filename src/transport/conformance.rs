@@ -4,7 +4,7 @@
 use crate::base::config::Config;
 use crate::base::id::PeerId;
 use crate::transport::sim::Settings;
-use crate::transport::{Links, Options, Sent, Sink};
+use crate::transport::{Links, Options, Outside, Sent, Sink};
 use crate::wire::frame::{Header, Kind};
 use std::sync::Barrier;
 use std::time::Duration;
@@ -51,6 +51,7 @@ pub fn open(me: u32, size: u32, config: &Config) -> Links {
         job: [3; 16],
         token: [4; 32],
         config,
+        outside: Outside::default(),
     })
     .expect("links open")
 }

@@ -8,7 +8,7 @@ use crate::base::id::PeerId;
 use crate::transport::own::{self, Own};
 use crate::transport::shm::{wake, Shm};
 use crate::transport::tcp::{self, Tcp};
-use crate::transport::{choice, os, sim, Sent, Sink};
+use crate::transport::{choice, os, sim, Outside, Sent, Sink};
 use crate::wire::address::{Address, Segment};
 use crate::wire::frame::Header;
 use crate::{fail, info};
@@ -24,6 +24,8 @@ pub struct Options<'a> {
     /// The job's secret; peers prove that they know it.
     pub token: [u8; 32],
     pub config: &'a Config,
+    /// How to reach peers outside of this network.
+    pub outside: Outside,
 }
 
 /// How frames to a peer go.

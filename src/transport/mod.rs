@@ -7,6 +7,7 @@ mod conformance;
 pub mod links;
 mod os;
 mod own;
+pub mod post;
 #[cfg(test)]
 mod processes;
 pub mod shm;
@@ -14,6 +15,7 @@ pub mod sim;
 pub mod tcp;
 
 pub use links::{Links, Options};
+pub use post::{Courier, Mailbox, Outside};
 
 use crate::base::id::PeerId;
 use crate::wire::frame::Header;

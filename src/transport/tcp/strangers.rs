@@ -2,7 +2,7 @@
 
 use crate::base::id::PeerId;
 use crate::transport::conformance::{config, open};
-use crate::transport::{Links, Options, Sent, Sink};
+use crate::transport::{Links, Options, Outside, Sent, Sink};
 use crate::wire::address::Address;
 use crate::wire::frame::{Header, Kind};
 use crate::wire::hello::{self, Hello, Role, HELLO, PROOF};
@@ -40,6 +40,7 @@ fn two(job: u8, token: u8) -> Vec<Links> {
                 job: [job; 16],
                 token: [token; 32],
                 config: &config,
+                outside: Outside::default(),
             })
             .expect("links")
         })
