@@ -3,6 +3,10 @@
 //! A platform knows its own requests, limits and errors, nothing of ranks: the remote supervisor hands it one letter an
 //! instance and learns from the rendezvous who has arrived.
 
+mod client;
+mod http;
+mod openfaas;
+mod openwhisk;
 mod target;
 
 pub use target::{Setting, Target};
@@ -68,12 +72,13 @@ impl Ready {
 }
 
 /// What became of a letter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// The platform has taken it and says nothing more.
     Accepted,
-    /// The instance has run and the platform has answered.
-    Answered,
+    /// The instance has run and the platform has answered: the end of what it said, one line, for the case that the
+    /// instance never came to the rendezvous.
+    Answered(String),
 }
 
 /// Why a letter did not lead to an instance that ran; one line without an end mark, with the platform's own words.

@@ -1,6 +1,6 @@
 //! What stands after `--on`.
 
-use super::Platform;
+use super::{http, openfaas, openwhisk, Platform};
 
 /// `--with NAME=VALUE`: something for the platform to know; it refuses names that it does not know.
 pub type Setting = (String, String);
@@ -18,11 +18,19 @@ pub struct Target {
 impl Target {
     /// The platform that is meant. An error is one line that says what is wrong with the name or its settings.
     pub fn open(&self) -> Result<Box<dyn Platform>, String> {
-        // kubernetes: belongs here as `if let Some(rest) = text.strip_prefix("kubernetes:")`, as do the others.
-        Err(format!(
-            "--on {}: unknown platform; known: local, lambda:NAME, http(s)://URL, openfaas:NAME, openwhisk:NAME, \
-             kubernetes:...",
-            self.text
-        ))
+        let variable = |name: &str| std::env::var(name).ok();
+        let (kind, rest) = self.text.split_once(':').unwrap_or((&self.text, ""));
+        Ok(match kind {
+            "http" | "https" => Box::new(http::Http::open(&self.text, &self.settings)?),
+            "openfaas" => Box::new(openfaas::OpenFaas::open(rest, &self.settings, variable)?),
+            "openwhisk" => Box::new(openwhisk::OpenWhisk::open(rest, &self.settings, variable)?),
+            _ => {
+                return Err(format!(
+                    "--on {}: unknown platform; known: local, lambda:NAME, http(s)://URL, openfaas:NAME, \
+                     openwhisk:NAME, kubernetes:...",
+                    self.text
+                ))
+            }
+        })
     }
 }
