@@ -85,7 +85,7 @@ impl OpenWhisk {
         if let Some(text) = file.and_then(|path| std::fs::read_to_string(path).ok()) {
             let value = |wanted: &str| {
                 let pairs = text.lines().filter_map(|line| line.split_once('='));
-                let found = pairs.filter(|(name, _)| name.trim() == wanted).last();
+                let found = pairs.rev().find(|(name, _)| name.trim() == wanted);
                 found.map(|(_, value)| value.trim().to_string())
             };
             host = host.or_else(|| value("APIHOST"));
