@@ -2,6 +2,7 @@
 
 use super::program::Program;
 use super::{Inherit, Part};
+use crate::rendezvous::message::{Ticket, TICKET_VARIABLE};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -31,6 +32,18 @@ pub struct Place {
     pub universe: u32,
 }
 
+impl Place {
+    pub fn of(ticket: &Ticket) -> Place {
+        Place {
+            rank: ticket.rank,
+            size: ticket.size,
+            local_rank: ticket.local_rank,
+            local_size: ticket.local_size,
+            universe: u32::try_from(ticket.universe).unwrap_or(ticket.size),
+        }
+    }
+}
+
 /// The variables common to the ranks of a part.
 pub fn common(
     part: &Part,
@@ -49,12 +62,18 @@ pub fn common(
     all
 }
 
+/// Ours alone: a rank has its own ticket, and the keys of operators and hosts are not for programs.
+const OURS: [&str; 4] = [
+    TICKET_VARIABLE,
+    "MAYFLY_OPERATOR_KEY",
+    "MAYFLY_START",
+    "MAYFLY_START_FILE",
+];
+
 fn is_foreign(name: &OsStr) -> bool {
-    let name = name.as_bytes();
-    FOREIGN
-        .iter()
-        .any(|prefix| name.starts_with(prefix.as_bytes()))
-        || name == b"MAYFLY_JOB_FD"
+    let bytes = name.as_bytes();
+    let foreign = |prefix: &&str| bytes.starts_with(prefix.as_bytes());
+    FOREIGN.iter().any(foreign) || OURS.iter().any(|ours| name == *ours)
 }
 
 fn prepend(all: &mut BTreeMap<OsString, OsString>, name: &str, paths: &[PathBuf]) {
@@ -124,6 +143,8 @@ mod tests {
             ("OMPI_COMM_WORLD_RANK", "5"),
             ("HYDI_CONTROL_FD", "3"),
             ("MAYFLY_JOB_FD", "9:9"),
+            ("MAYFLY_OPERATOR_KEY", "secret"),
+            ("MAYFLY_START", "secret"),
             ("LD_LIBRARY_PATH", "/own"),
         ]);
         let all = common(&part, &program, ours.clone().into_iter());
@@ -139,6 +160,8 @@ mod tests {
             "OMPI_COMM_WORLD_RANK",
             "HYDI_CONTROL_FD",
             "MAYFLY_JOB_FD",
+            "MAYFLY_OPERATOR_KEY",
+            "MAYFLY_START",
         ];
         assert!(foreign.iter().all(|name| get(name).is_none()));
         part.inherit = Inherit::Some(vec!["B".into()]);

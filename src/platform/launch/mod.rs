@@ -1,13 +1,14 @@
 //! Starting a job's ranks and staying with them until the last one is gone.
 
-mod environment;
-mod guard;
+pub(super) mod environment;
+pub(super) mod guard;
 mod input;
-mod os;
+pub(super) mod os;
 mod output;
-mod program;
+mod planned;
+pub(super) mod program;
 mod service;
-mod spawn;
+pub(super) mod spawn;
 mod supervise;
 
 pub use os::hold_signals;

@@ -126,12 +126,64 @@ pub fn group_exists(group: i32) -> bool {
     unsafe { libc::kill(-group, 0) == 0 }
 }
 
-/// A child that ended: its pid and wait status; `None` when none has.
-pub fn reap() -> Option<(i32, c_int)> {
-    let mut status = 0;
-    // SAFETY: waitpid fills the status.
-    let pid = unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) };
-    (pid > 0).then_some((pid, status))
+/// A child that ended.
+pub struct Ended {
+    pub pid: i32,
+    /// As wait(2) gives it.
+    pub wait: c_int,
+    /// The most memory that it had at a time, KiB.
+    #[allow(dead_code)] // for the host
+    pub peak_kib: u64,
+}
+
+/// A child that has ended; `None` when none has.
+pub fn reap() -> Option<Ended> {
+    let mut wait = 0;
+    // SAFETY: wait4 fills the status and the usage, which is plain data.
+    let (pid, usage) = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        (libc::wait4(-1, &mut wait, libc::WNOHANG, &mut usage), usage)
+    };
+    (pid > 0).then_some(Ended {
+        pid,
+        wait,
+        peak_kib: usage.ru_maxrss.try_into().unwrap_or(0),
+    })
+}
+
+/// Kills and reaps every child of ours but `keep`: those that left their group have come to us, as we adopt orphans, and
+/// each may have children of its own.
+pub fn end_children(keep: i32) {
+    for _ in 0..100 {
+        while reap().is_some() {}
+        let left: Vec<i32> = own_children()
+            .into_iter()
+            .filter(|&pid| pid != keep)
+            .collect();
+        if left.is_empty() {
+            return;
+        }
+        for pid in left {
+            kill(pid, libc::SIGKILL);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+/// Processes whose parent we are.
+fn own_children() -> Vec<i32> {
+    let Ok(threads) = std::fs::read_dir("/proc/self/task") else {
+        return Vec::new();
+    };
+    threads
+        .flatten()
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok())
+        .flat_map(|list| {
+            list.split_whitespace()
+                .filter_map(|pid| pid.parse().ok())
+                .collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 /// Waits until this child has ended; returns at once when it is no child of ours.

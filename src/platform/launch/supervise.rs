@@ -7,6 +7,7 @@ use super::guard::Guard;
 use super::input::Input;
 use super::os;
 use super::output::{Drained, Pump, Target};
+use super::planned::Planned;
 use super::program::Program;
 use super::service::Service;
 use super::spawn::Nursery;
@@ -123,7 +124,7 @@ pub fn supervise(
     }
     let (sender, inbox) = channel();
     let cannot = |e: std::io::Error| Refusal::new(1, format!("cannot start: {e}"));
-    let place = os::reserve().map_err(cannot)?;
+    let nursery = Nursery::new(descriptors).map_err(cannot)?;
     let for_events = sender.clone();
     let tell = move |event| drop(for_events.send(Message::Job(event)));
     let (service, invitation) = Service::open(size, plan.rendezvous.as_ref(), tell)?;
@@ -132,12 +133,11 @@ pub fn supervise(
         .name("signals".into())
         .spawn(move || while for_signals.send(Message::Signal(os::next_signal())).is_ok() {})
         .map_err(cannot)?;
-    let nursery = Nursery {
+    let planned = Planned {
         plan,
         invitation: &invitation,
         size,
-        place,
-        descriptors,
+        nursery,
     };
     let mut supervisor = Supervisor {
         plan,
@@ -153,7 +153,7 @@ pub fn supervise(
         signals: 0,
         draining: 0,
     };
-    let pumps = match supervisor.start(&nursery, programs, &sender) {
+    let pumps = match supervisor.start(&planned, programs, &sender) {
         Ok(pumps) => pumps,
         Err(refusal) => {
             supervisor.signal_all(libc::SIGKILL);
@@ -176,7 +176,7 @@ fn same_file() -> bool {
 impl Supervisor<'_> {
     fn start(
         &mut self,
-        nursery: &Nursery,
+        planned: &Planned,
         programs: &[Program],
         sender: &Sender<Message>,
     ) -> Result<Vec<Pump>, Refusal> {
@@ -189,7 +189,7 @@ impl Supervisor<'_> {
             let environment = environment::common(part, program, std::env::vars_os());
             for _ in 0..part.ranks {
                 let stdin = input.of(rank).map_err(cannot)?;
-                let born = nursery.start(rank, appnum, program, &environment, stdin)?;
+                let born = planned.start(rank, appnum, program, &environment, stdin)?;
                 self.guard.watch(born.pid);
                 self.rank_of.insert(born.pid, rank);
                 self.running += 1;
@@ -288,9 +288,9 @@ impl Supervisor<'_> {
     /// Takes in the children that have ended.
     fn children(&mut self, inbox: &Receiver<Message>) {
         let mut ended = Vec::new();
-        while let Some((pid, wait)) = os::reap() {
-            if let Some(&rank) = self.rank_of.get(&pid) {
-                ended.push((rank, Status::of(wait)));
+        while let Some(end) = os::reap() {
+            if let Some(&rank) = self.rank_of.get(&end.pid) {
+                ended.push((rank, Status::of(end.wait)));
             }
         }
         for &(rank, status) in &ended {
@@ -381,36 +381,6 @@ impl Supervisor<'_> {
                 self.guard.forget(rank.pid);
             }
         }
-        // Those that left their group have come to us, as we adopt orphans; each may have children of its own.
-        for _ in 0..100 {
-            while os::reap().is_some() {}
-            let left: Vec<i32> = own_children()
-                .into_iter()
-                .filter(|&pid| pid != self.guard.pid)
-                .collect();
-            if left.is_empty() {
-                return;
-            }
-            for pid in left {
-                os::kill(pid, libc::SIGKILL);
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        os::end_children(self.guard.pid);
     }
-}
-
-/// Processes whose parent we are.
-fn own_children() -> Vec<i32> {
-    let Ok(threads) = std::fs::read_dir("/proc/self/task") else {
-        return Vec::new();
-    };
-    threads
-        .flatten()
-        .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok())
-        .flat_map(|list| {
-            list.split_whitespace()
-                .filter_map(|pid| pid.parse().ok())
-                .collect::<Vec<_>>()
-        })
-        .collect()
 }
