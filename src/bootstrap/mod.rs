@@ -1,9 +1,9 @@
 //! How a process learns who it is and meets the others: through Mayfly's rendezvous, through the PMI of a foreign
 //! launcher, or alone.
 
-mod pmi;
-mod pmi1;
-mod pmi2;
+pub mod pmi;
+pub mod pmi1;
+pub mod pmi2;
 mod ticket;
 
 use crate::base::error::Result;

@@ -285,7 +285,7 @@ pub fn exchange(
 
 /// The node of each rank, from `(vector,(first node,nodes,ranks a node),...)`; the blocks repeat until all ranks
 /// have a place.
-fn nodes(mapping: &str, size: u32) -> Option<Vec<u32>> {
+pub fn nodes(mapping: &str, size: u32) -> Option<Vec<u32>> {
     let inner = mapping.trim().strip_prefix("(vector,")?.strip_suffix(')')?;
     let mut blocks = Vec::new();
     for block in inner.split('(').skip(1) {
