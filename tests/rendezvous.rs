@@ -1,7 +1,8 @@
 //! The service as strangers and members meet it.
 
 use mayfly::rendezvous::client::{response_head, End, Entry, Member};
-use mayfly::rendezvous::message::{hex, ToMember, ToService, TO_SERVICE_MAX};
+use mayfly::rendezvous::message::secrets::member_pass;
+use mayfly::rendezvous::message::{hex, Frame as _, Role, ToMember, ToService, TO_SERVICE_MAX};
 use mayfly::rendezvous::registry::{Event, Plan};
 use mayfly::rendezvous::server::{JobCreated, JobStatus, Options, Service};
 use std::io::{Read, Write};
@@ -10,16 +11,12 @@ use std::sync::mpsc::{channel, Receiver};
 use std::time::Duration;
 
 const JOB: [u8; 16] = [1; 16];
-const TOKEN: [u8; 32] = [2; 32];
+const SECRET: [u8; 32] = [2; 32];
 
 fn plan(job: u8, size: u32, lease: u64) -> Plan {
     Plan {
-        job: [job; 16],
-        token: [job + 1; 32],
-        size,
-        join_within: 0,
         lease,
-        keep: 60_000,
+        ..Plan::new([job; 16], [job + 1; 32], size)
     }
 }
 
@@ -65,33 +62,35 @@ fn request(method: &str, path: &str, bearer: &str, body: &str) -> String {
 
 fn join(
     service: &Service,
-    token: &[u8; 32],
+    secret: &[u8; 32],
     rank: u32,
     size: u32,
 ) -> std::io::Result<(Member, Receiver<End>)> {
+    let pass = member_pass(secret, rank, 0);
     let (sender, ends) = channel();
     let address = service.address().to_string();
     let entry = Entry {
         service: &address,
         job: &JOB,
-        token,
+        pass: &pass,
         rank,
         size,
         epoch: 0,
         patience: Duration::from_secs(5),
     };
-    let member = Member::join(&entry, Box::new(move |end| drop(sender.send(end))))?;
+    let member = Member::join(&entry, Box::new(move |end| drop(sender.send(end))), None)?;
     Ok((member, ends))
 }
 
 /// A member's connection, upgraded but without the client: for saying what no client would.
-fn upgraded(service: &Service) -> TcpStream {
+fn upgraded(service: &Service, rank: u32) -> TcpStream {
     let mut stream = connect(service);
+    let role = Role::Member { rank, epoch: 0 };
     let head = format!(
-        "GET /v1/jobs/{}/member HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: mayfly\r\n\
+        "GET {} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: mayfly\r\n\
          Authorization: Bearer {}\r\n\r\n",
-        hex(&JOB),
-        hex(&TOKEN)
+        role.path(&JOB),
+        hex(&role.pass(&SECRET))
     );
     stream.write_all(head.as_bytes()).unwrap();
     assert_eq!(response_head(&mut stream).unwrap().0, 101);
@@ -109,7 +108,7 @@ fn members_exchange_blobs_and_leave() {
         for rank in 0..3 {
             let service = &service;
             scope.spawn(move || {
-                let (mut member, ends) = join(service, &TOKEN, rank, 3).unwrap();
+                let (mut member, ends) = join(service, &SECRET, rank, 3).unwrap();
                 for round in 0..20u8 {
                     let blobs = member.fence("x", &[round, rank as u8]).unwrap();
                     assert_eq!(blobs, (0..3).map(|r| vec![round, r]).collect::<Vec<_>>());
@@ -143,10 +142,10 @@ fn members_exchange_blobs_and_leave() {
 fn without_the_token_nobody_comes_in() {
     let (service, events) = service(1, 0);
     let text = |result: std::io::Result<(Member, Receiver<End>)>| result.err().unwrap().to_string();
-    assert!(text(join(&service, &[3; 32], 0, 1)).contains("refused this job's token"));
+    assert!(text(join(&service, &[3; 32], 0, 1)).contains("refused this rank's pass"));
     // The token of another job on the same service.
     service.create(plan(5, 1, 0)).unwrap();
-    assert!(text(join(&service, &[6; 32], 0, 1)).contains("refused this job's token"));
+    assert!(text(join(&service, &[6; 32], 0, 1)).contains("refused this rank's pass"));
     let path = format!("/v1/jobs/{}", hex(&JOB));
     assert_eq!(ask(&service, &request("GET", &path, "", "")).0, 401);
     assert_eq!(
@@ -154,19 +153,23 @@ fn without_the_token_nobody_comes_in() {
         401
     );
     assert_eq!(
-        ask(&service, &request("GET", "/v1/jobs/0000", &hex(&TOKEN), "")).0,
+        ask(
+            &service,
+            &request("GET", "/v1/jobs/0000", &hex(&SECRET), "")
+        )
+        .0,
         404
     );
     assert_eq!(
         ask(
             &service,
-            &request("GET", "/v1/jobs/0000/member", &hex(&TOKEN), "")
+            &request("GET", "/v1/jobs/0000/member/0/0", &hex(&SECRET), "")
         )
         .0,
         426
     );
     assert!(events.try_recv().is_err());
-    assert!(join(&service, &TOKEN, 0, 1).is_ok());
+    assert!(join(&service, &SECRET, 0, 1).is_ok());
 }
 
 #[test]
@@ -184,7 +187,7 @@ fn jobs_are_opened_with_the_operators_key_only() {
     assert_eq!(status, 201, "{body}");
     let created: JobCreated = serde_json::from_str(&body).unwrap();
     let path = format!("/v1/jobs/{}", created.job);
-    let (status, body) = ask(&service, &request("GET", &path, &created.token, ""));
+    let (status, body) = ask(&service, &request("GET", &path, &created.secret, ""));
     let known: JobStatus = serde_json::from_str(&body).unwrap();
     assert_eq!(
         (status, known.size, known.joined, known.state.as_str()),
@@ -200,7 +203,7 @@ fn jobs_are_opened_with_the_operators_key_only() {
 #[test]
 fn nonsense_on_the_port_harms_nobody() {
     let (service, _) = service(2, 0);
-    let (zero, _ends) = join(&service, &TOKEN, 0, 2).unwrap();
+    let (zero, _ends) = join(&service, &SECRET, 0, 2).unwrap();
     let mut seed = 88172645463325252u64;
     for round in 0..40 {
         let mut stream = connect(&service);
@@ -220,7 +223,7 @@ fn nonsense_on_the_port_harms_nobody() {
     let mut many = connect(&service);
     let _ = many.write_all(b"GET / HTTP/1.1\r\n");
     let _ = many.write_all(&b"a: b\r\n".repeat(10_000));
-    let (one, _ends) = join(&service, &TOKEN, 1, 2).unwrap();
+    let (one, _ends) = join(&service, &SECRET, 1, 2).unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| zero.fence("x", b"0").unwrap());
         assert_eq!(one.fence("x", b"1").unwrap(), [b"0", b"1"]);
@@ -252,8 +255,8 @@ fn a_member_that_breaks_the_rules_is_lost_and_the_others_hear_of_it() {
         ("cut short", cut_short),
     ] {
         let (service, events) = service(2, 0);
-        let (_other, ends) = self::join(&service, &TOKEN, 0, 2).unwrap();
-        let mut bad = upgraded(&service);
+        let (_other, ends) = self::join(&service, &SECRET, 0, 2).unwrap();
+        let mut bad = upgraded(&service, 1);
         bad.write_all(&join(1)).unwrap();
         bad.write_all(&bytes).unwrap();
         if what == "cut short" {
@@ -273,7 +276,7 @@ fn a_member_that_breaks_the_rules_is_lost_and_the_others_hear_of_it() {
     }
     // Whoever does not begin with a Join is told and closed.
     let (service, _) = service(2, 0);
-    let mut bad = upgraded(&service);
+    let mut bad = upgraded(&service, 1);
     bad.write_all(&ToService::Renew.encode()).unwrap();
     let mut answer = Vec::new();
     bad.read_to_end(&mut answer).unwrap();
@@ -286,8 +289,8 @@ fn a_member_that_breaks_the_rules_is_lost_and_the_others_hear_of_it() {
 #[test]
 fn an_abort_reaches_the_others_and_its_author_gets_away() {
     let (service, events) = service(2, 0);
-    let (mut one, silence) = join(&service, &TOKEN, 1, 2).unwrap();
-    let (zero, ends) = join(&service, &TOKEN, 0, 2).unwrap();
+    let (mut one, silence) = join(&service, &SECRET, 1, 2).unwrap();
+    let (zero, ends) = join(&service, &SECRET, 0, 2).unwrap();
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| zero.fence("x", b"").unwrap_err().to_string());
         one.abort(7, "enough");
@@ -318,12 +321,12 @@ fn an_abort_reaches_the_others_and_its_author_gets_away() {
 #[test]
 fn a_lease_is_renewed_by_itself_and_a_silent_member_is_lost() {
     let (service, _events) = service(2, 2000);
-    let (_zero, ends) = join(&service, &TOKEN, 0, 2).unwrap();
+    let (_zero, ends) = join(&service, &SECRET, 0, 2).unwrap();
     assert!(
         ends.recv_timeout(Duration::from_millis(3000)).is_err(),
         "it is alive all the time"
     );
-    let mut silent = upgraded(&service);
+    let mut silent = upgraded(&service, 1);
     let (rank, size, epoch, pid, host) = (1, 2, 0, 1, "h".into());
     silent
         .write_all(
@@ -347,7 +350,7 @@ fn a_lease_is_renewed_by_itself_and_a_silent_member_is_lost() {
 #[test]
 fn the_services_end_is_noticed() {
     let (service, _events) = service(2, 0);
-    let (_zero, ends) = join(&service, &TOKEN, 0, 2).unwrap();
+    let (_zero, ends) = join(&service, &SECRET, 0, 2).unwrap();
     drop(service);
     let end = ends.recv_timeout(Duration::from_secs(20)).unwrap();
     assert!(matches!(end, End::Lost(_)), "{end:?}");

@@ -30,8 +30,22 @@ pub struct Identity {
     pub appnum: i32,
     /// MPI_UNIVERSE_SIZE, where known.
     pub universe: Option<i32>,
+    /// Relays that this job may use.
+    pub relays: Relays,
+    /// When the platform ends this instance, milliseconds since 1970; 0: not known.
+    pub deadline_ms: u64,
     /// Who started us, for people: `mayfly`, `PMI-1`, `PMI-2`, `singleton`.
     pub launcher: &'static str,
+}
+
+/// Relays, and what lets this job use them.
+#[derive(Clone, Default)]
+pub struct Relays {
+    /// `host:port,host:port` each: the two ports of a relay.
+    pub addresses: Vec<String>,
+    /// Until when the grant is good, seconds since 1970.
+    pub expiry: u64,
+    pub grant: [u8; 32],
 }
 
 impl std::fmt::Debug for Identity {
@@ -82,13 +96,13 @@ impl Bootstrap {
         let entry = Entry {
             service: &ticket.service,
             job: &ticket.job,
-            token: &ticket.token,
+            pass: &ticket.pass,
             rank: ticket.rank,
             size: ticket.size,
             epoch: ticket.epoch,
             patience: Duration::from_secs(30),
         };
-        let member = match Member::join(&entry, Box::new(ended)) {
+        let member = match Member::join(&entry, Box::new(ended), None) {
             Ok(member) => member,
             Err(e) => fail!(
                 Other,
@@ -106,6 +120,12 @@ impl Bootstrap {
             local_size: ticket.local_size,
             appnum: ticket.appnum,
             universe: (ticket.universe >= 0).then_some(ticket.universe),
+            relays: Relays {
+                addresses: ticket.relays.clone(),
+                expiry: ticket.relay_expiry,
+                grant: ticket.relay_grant,
+            },
+            deadline_ms: ticket.deadline_ms,
             launcher: "mayfly",
         };
         Ok((identity, Means::Member(member)))
@@ -239,6 +259,8 @@ fn alone() -> Result<Identity> {
         local_size: 1,
         appnum: 0,
         universe: None,
+        relays: Relays::default(),
+        deadline_ms: 0,
         launcher: "singleton",
     })
 }

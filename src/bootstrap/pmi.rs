@@ -1,7 +1,7 @@
 //! Foreign launchers that speak PMI (Hydra's mpiexec, srun): finding the server, and exchanging blobs through its
 //! key-value store.
 
-use super::{pmi1::Pmi1, pmi2::Pmi2, Identity};
+use super::{pmi1::Pmi1, pmi2::Pmi2, Identity, Relays};
 use crate::base::error::{Class, Error, Result};
 use crate::base::os;
 use crate::fail;
@@ -172,6 +172,8 @@ pub fn find() -> Result<Option<(Identity, Box<dyn Store + Send>)>> {
         local_size,
         appnum: place.appnum,
         universe: place.universe,
+        relays: Relays::default(),
+        deadline_ms: 0,
         launcher: if second { "PMI-2" } else { "PMI-1" },
     };
     Ok(Some((identity, store)))
@@ -414,6 +416,8 @@ mod tests {
                         local_size: 3,
                         appnum: 0,
                         universe: None,
+                        relays: Relays::default(),
+                        deadline_ms: 0,
                         launcher: "test",
                     };
                     (

@@ -2,7 +2,7 @@
 //! lease, while the program's thread sends.
 
 use crate::base::os;
-use crate::rendezvous::message::{self, hex, ToMember, ToService};
+use crate::rendezvous::message::{self, hex, Frame as _, Role, ToMember, ToService};
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
@@ -30,6 +30,9 @@ pub enum End {
 /// What the helper thread calls when the job was aborted or the connection broke, unless the member is leaving.
 pub type OnEnd = Box<dyn FnOnce(End) + Send>;
 
+/// What the helper thread calls with the sender's rank and the bytes of a note; it must be quick.
+pub type OnNote = Box<dyn FnMut(u32, Vec<u8>) + Send>;
+
 /// A member's connection.
 pub struct Member {
     shared: Arc<Shared>,
@@ -44,9 +47,32 @@ struct Shared {
     arrived: Condvar,
 }
 
+/// Sends notes through a member's connection.
+#[derive(Clone)]
+pub struct Notes {
+    shared: Arc<Shared>,
+}
+
+impl Notes {
+    /// Sends at most [`message::NOTE_MAX`] bytes to another rank; they arrive in order. An error when the note is too
+    /// large or the connection is broken. A note to a rank that has not joined or has left is lost.
+    pub fn send(&self, to: u32, note: &[u8]) -> io::Result<()> {
+        if note.len() > message::NOTE_MAX {
+            return Err(error(format!(
+                "a note of {} bytes is larger than {}",
+                note.len(),
+                message::NOTE_MAX
+            )));
+        }
+        let blob = note.to_vec();
+        self.shared.send(&ToService::Note { to, blob })
+    }
+}
+
 #[derive(Default)]
 struct Inbox {
     tables: VecDeque<(String, Vec<Vec<u8>>)>,
+    branches: VecDeque<(String, Vec<(u32, Vec<u8>)>)>,
     end: Option<End>,
     /// The member is leaving, so an end is no news.
     leaving: bool,
@@ -57,7 +83,8 @@ pub struct Entry<'a> {
     /// `host:port`.
     pub service: &'a str,
     pub job: &'a [u8; 16],
-    pub token: &'a [u8; 32],
+    /// The member pass of this rank and epoch.
+    pub pass: &'a [u8; 32],
     pub rank: u32,
     pub size: u32,
     pub epoch: u32,
@@ -140,24 +167,44 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
+fn check_size(name: &str, blob: &[u8]) -> io::Result<()> {
+    if blob.len() > message::BLOB_MAX || name.len() > message::NAME_MAX {
+        return Err(error(format!(
+            "a blob of {} bytes is too large to exchange",
+            blob.len()
+        )));
+    }
+    Ok(())
+}
+
+fn take<T>(answers: &mut VecDeque<(String, T)>, name: &str) -> Option<T> {
+    let at = answers.iter().position(|(n, _)| n == name)?;
+    answers.remove(at).map(|(_, found)| found)
+}
+
 impl Member {
-    /// Connects, shows the token and joins. `on_end` is called at most once, on the helper thread.
-    pub fn join(entry: &Entry<'_>, on_end: OnEnd) -> io::Result<Member> {
+    /// Connects, shows the pass and joins. `on_end` is called at most once, `on_note` for every note (`None`: notes are
+    /// thrown away), both on the helper thread.
+    pub fn join(entry: &Entry<'_>, on_end: OnEnd, on_note: Option<OnNote>) -> io::Result<Member> {
         let service = entry.service;
+        let role = Role::Member {
+            rank: entry.rank,
+            epoch: entry.epoch,
+        };
         let mut stream = connect(service, entry.patience)?;
         stream.set_read_timeout(Some(ANSWER))?;
         stream.write_all(
             format!(
-                "GET /v1/jobs/{}/member HTTP/1.1\r\nHost: {service}\r\nConnection: Upgrade\r\nUpgrade: mayfly\r\n\
+                "GET {} HTTP/1.1\r\nHost: {service}\r\nConnection: Upgrade\r\nUpgrade: mayfly\r\n\
                  Authorization: Bearer {}\r\n\r\n",
-                hex(entry.job),
-                hex(entry.token)
+                role.path(entry.job),
+                hex(entry.pass)
             )
             .as_bytes(),
         )?;
         match response_head(&mut stream)? {
             (101, _) => {}
-            (401, _) => return Err(error("it refused this job's token".into())),
+            (401, _) => return Err(error("it refused this rank's pass".into())),
             (404, _) => return Err(error("it does not know this job".into())),
             (status, _) => return Err(error(format!("it answered with HTTP status {status}"))),
         }
@@ -189,7 +236,7 @@ impl Member {
             std::thread::Builder::new()
                 .name("mayfly-lease".into())
                 .stack_size(256 * 1024)
-                .spawn(move || for_helper.listen(lease, on_end))
+                .spawn(move || for_helper.listen(lease, on_end, on_note))
         })?;
         Ok(Member {
             shared,
@@ -199,24 +246,38 @@ impl Member {
 
     /// Gives a blob to the fence of this name and waits for everybody's, by rank.
     pub fn fence(&self, name: &str, blob: &[u8]) -> io::Result<Vec<Vec<u8>>> {
-        if blob.len() > message::BLOB_MAX || name.len() > message::NAME_MAX {
-            return Err(error(format!(
-                "a blob of {} bytes is too large to exchange",
-                blob.len()
-            )));
-        }
+        check_size(name, blob)?;
         self.shared.send(&ToService::Fence {
             name: name.into(),
             blob: blob.to_vec(),
         })?;
+        self.answer(|inbox| take(&mut inbox.tables, name))
+    }
+
+    /// The same for a large job: rank 0 gets everybody's blob, every other rank those of its parent and its children
+    /// ([`message::tree_parent`], [`message::tree_children`]), each with its rank.
+    pub fn tree_fence(&self, name: &str, blob: &[u8]) -> io::Result<Vec<(u32, Vec<u8>)>> {
+        check_size(name, blob)?;
+        self.shared.send(&ToService::TreeFence {
+            name: name.into(),
+            blob: blob.to_vec(),
+        })?;
+        self.answer(|inbox| take(&mut inbox.branches, name))
+    }
+
+    /// Something that can send notes to other ranks.
+    pub fn notes(&self) -> Notes {
+        Notes {
+            shared: self.shared.clone(),
+        }
+    }
+
+    /// Waits for what `take` finds in the inbox.
+    fn answer<T>(&self, mut take: impl FnMut(&mut Inbox) -> Option<T>) -> io::Result<T> {
         let mut inbox = lock(&self.shared.inbox);
         loop {
-            if let Some(at) = inbox.tables.iter().position(|(n, _)| n == name) {
-                return Ok(inbox
-                    .tables
-                    .remove(at)
-                    .map(|(_, blobs)| blobs)
-                    .unwrap_or_default());
+            if let Some(found) = take(&mut inbox) {
+                return Ok(found);
             }
             match &inbox.end {
                 None => {
@@ -289,8 +350,8 @@ impl Shared {
     }
 
     /// The helper thread.
-    fn listen(&self, lease: Duration, on_end: OnEnd) {
-        let end = self.follow(lease);
+    fn listen(&self, lease: Duration, on_end: OnEnd, on_note: Option<OnNote>) {
+        let end = self.follow(lease, on_note);
         let leaving = lock(&self.inbox).leaving;
         // Before anyone who waits for an answer hears of it: usually this ends the process, and says why itself.
         if !leaving && end != End::Goodbye {
@@ -301,7 +362,7 @@ impl Shared {
     }
 
     /// Reads frames until the connection's end.
-    fn follow(&self, lease: Duration) -> End {
+    fn follow(&self, lease: Duration, mut on_note: Option<OnNote>) -> End {
         let mut reader = Patient {
             shared: self,
             lease,
@@ -313,6 +374,18 @@ impl Shared {
                 Ok(ToMember::Table { name, blobs }) => {
                     lock(&self.inbox).tables.push_back((name, blobs));
                     self.arrived.notify_all();
+                }
+                Ok(ToMember::Branch { name, blobs }) => {
+                    lock(&self.inbox).branches.push_back((name, blobs));
+                    self.arrived.notify_all();
+                }
+                Ok(ToMember::Note { from, blob }) => {
+                    if let Some(on_note) = &mut on_note {
+                        on_note(from, blob);
+                    }
+                }
+                Ok(ToMember::Undelivered { to, text }) => {
+                    crate::info!("a note to rank {to} was not delivered: {text}");
                 }
                 Ok(ToMember::Aborted { rank, code, text }) => {
                     return End::Aborted { rank, code, text }

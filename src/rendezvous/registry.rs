@@ -5,8 +5,13 @@ mod job;
 
 use job::{Job, Standing, State};
 
-use crate::rendezvous::message::{same_secret, ToMember, ToService, OBSERVER, SIZE_MAX};
+use crate::rendezvous::message::{
+    same_secret, FromHost, FromOwner, Role, ToHost, ToMember, ToOwner, ToService, OBSERVER,
+    SIZE_MAX,
+};
 use std::collections::{BTreeMap, HashMap};
+
+pub use crate::rendezvous::message::Event;
 
 /// A job's name.
 pub type JobId = [u8; 16];
@@ -28,14 +33,105 @@ pub struct Connection(pub u64);
 #[derive(Clone)]
 pub struct Plan {
     pub job: JobId,
-    pub token: [u8; 32],
+    /// Known to the service and the owner only; everybody's passes come from it.
+    pub secret: [u8; 32],
+    /// For people.
+    pub name: String,
     pub size: u32,
-    /// Everybody must have joined this long after the creation; 0: whenever.
+    /// Ranks of one instance, except that the last one may have fewer.
+    pub per_instance: u32,
+    /// Everybody must have joined (in a job with a task: every instance's host must have begun) this long after the
+    /// creation; 0: whenever.
     pub join_within: Time,
-    /// A member that is silent for so long is lost; 0: only its connection's end tells.
+    /// Whoever is silent for so long is lost; 0: only its connection's end tells.
     pub lease: Time,
     /// How long the job is remembered after its end.
     pub keep: Time,
+    /// How much of the ranks' output is kept, bytes.
+    pub keep_log: usize,
+    /// An owner connects and stays; when it is gone, so is the job.
+    pub owned: bool,
+    /// What hosts are to do; `None`: the ranks come by themselves.
+    pub task: Option<Vec<u8>>,
+    /// For the ranks: `host:port,host:port` each.
+    pub relays: Vec<String>,
+    /// Seconds since 1970.
+    pub relay_expiry: u64,
+    pub relay_grant: [u8; 32],
+}
+
+impl Plan {
+    /// A job without time limits, whose ranks come by themselves, watched by whoever runs this service.
+    pub fn new(job: JobId, secret: [u8; 32], size: u32) -> Plan {
+        Plan {
+            job,
+            secret,
+            name: String::new(),
+            size,
+            per_instance: 1,
+            join_within: 0,
+            lease: 0,
+            keep: 60_000,
+            keep_log: 0,
+            owned: false,
+            task: None,
+            relays: Vec::new(),
+            relay_expiry: 0,
+            relay_grant: [0; 32],
+        }
+    }
+}
+
+/// A frame that has come.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Incoming {
+    Member(ToService),
+    Host(FromHost),
+    Owner(FromOwner),
+}
+
+/// A frame to send.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outgoing {
+    Member(ToMember),
+    Host(ToHost),
+    Owner(ToOwner),
+}
+
+impl From<ToService> for Incoming {
+    fn from(frame: ToService) -> Incoming {
+        Incoming::Member(frame)
+    }
+}
+
+impl From<FromHost> for Incoming {
+    fn from(frame: FromHost) -> Incoming {
+        Incoming::Host(frame)
+    }
+}
+
+impl From<FromOwner> for Incoming {
+    fn from(frame: FromOwner) -> Incoming {
+        Incoming::Owner(frame)
+    }
+}
+
+impl From<ToMember> for Outgoing {
+    fn from(frame: ToMember) -> Outgoing {
+        Outgoing::Member(frame)
+    }
+}
+
+impl From<ToHost> for Outgoing {
+    fn from(frame: ToHost) -> Outgoing {
+        Outgoing::Host(frame)
+    }
+}
+
+impl From<ToOwner> for Outgoing {
+    fn from(frame: ToOwner) -> Outgoing {
+        Outgoing::Owner(frame)
+    }
 }
 
 /// What the caller has to do, in this order.
@@ -43,44 +139,22 @@ pub struct Plan {
 pub enum Effect {
     /// Tell the job's owner.
     Tell(JobId, Event),
-    Send(Vec<Connection>, ToMember),
+    Send(Vec<Connection>, Outgoing),
     /// Close after what was sent.
     Close(Connection),
 }
 
-/// What happened in a job.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Event {
-    Joined {
-        rank: u32,
-        pid: u32,
-        host: String,
-    },
-    Refused {
-        why: String,
-    },
-    /// A member went away without having finished.
-    Lost {
-        rank: u32,
-        why: String,
-    },
-    /// The job ended before its time; [`OBSERVER`]: by the service or its owner.
-    Aborted {
-        rank: u32,
-        code: i32,
-        text: String,
-    },
-    Finished {
-        rank: u32,
-    },
-    /// All members have finished.
-    Over,
+impl Effect {
+    fn send(to: Vec<Connection>, frame: impl Into<Outgoing>) -> Effect {
+        Effect::Send(to, frame.into())
+    }
 }
 
 /// Why a connection is not let in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
     UnknownJob,
+    /// The pass is not this role's.
     WrongToken,
 }
 
@@ -96,6 +170,7 @@ pub struct Summary {
 
 struct Guest {
     job: JobId,
+    role: Role,
     rank: Option<u32>,
     join_by: Option<Time>,
 }
@@ -141,7 +216,7 @@ impl Registry {
 
     fn check(&self, job: &JobId, token: &[u8]) -> Result<&Job, Refusal> {
         let job = self.jobs.get(job).ok_or(Refusal::UnknownJob)?;
-        if same_secret(&job.plan.token, token) {
+        if same_secret(&job.plan.secret, token) {
             Ok(job)
         } else {
             Err(Refusal::WrongToken)
@@ -168,13 +243,23 @@ impl Registry {
         })
     }
 
-    /// A new connection that shows a token.
-    pub fn open(&mut self, now: Time, job: &JobId, token: &[u8]) -> Result<Connection, Refusal> {
-        self.check(job, token)?;
+    /// A new connection of this role that shows a pass.
+    pub fn open(
+        &mut self,
+        now: Time,
+        job: &JobId,
+        role: Role,
+        pass: &[u8],
+    ) -> Result<Connection, Refusal> {
+        let known = self.jobs.get(job).ok_or(Refusal::UnknownJob)?;
+        if !same_secret(&role.pass(&known.plan.secret), pass) {
+            return Err(Refusal::WrongToken);
+        }
         self.last += 1;
         let connection = Connection(self.last);
         let guest = Guest {
             job: *job,
+            role,
             rank: None,
             join_by: Some(now + JOIN_SOON),
         };
@@ -187,9 +272,12 @@ impl Registry {
         &mut self,
         now: Time,
         from: Connection,
-        frame: ToService,
+        frame: impl Into<Incoming>,
         out: &mut Vec<Effect>,
     ) {
+        let Incoming::Member(frame) = frame.into() else {
+            return self.misbehaved(now, from, "hosts and owners are not served yet", out);
+        };
         let Some(guest) = self.guests.get_mut(&from) else {
             return;
         };
@@ -198,6 +286,11 @@ impl Registry {
             return;
         };
         let rank = match (guest.rank, &frame) {
+            (None, &ToService::Join { rank, epoch, .. })
+                if guest.role != (Role::Member { rank, epoch }) =>
+            {
+                return self.misbehaved(now, from, "its pass is for another rank or attempt", out)
+            }
             (None, ToService::Join { .. }) => {
                 guest.join_by = None;
                 if let Some(displaced) = job.join(now, from, guest, frame, out) {
@@ -217,10 +310,15 @@ impl Registry {
         let fault = match frame {
             ToService::Join { .. } => None,
             ToService::Renew => {
-                out.push(Effect::Send(vec![from], ToMember::Alive));
+                out.push(Effect::send(vec![from], ToMember::Alive));
                 None
             }
-            ToService::Fence { name, blob } => job.fence(rank, name, blob, out).err(),
+            ToService::Fence { name, blob } => job.fence(rank, name, blob, false, out).err(),
+            ToService::TreeFence { name, blob } => job.fence(rank, name, blob, true, out).err(),
+            ToService::Note { to, blob } => {
+                job.note(rank, from, to, blob, out);
+                None
+            }
             ToService::Abort { code, text } => {
                 job.end(now, rank, code, text, out);
                 None
@@ -314,7 +412,7 @@ impl Registry {
         out: &mut Vec<Effect>,
     ) {
         let refusal = ToMember::Refused { text: why.into() };
-        out.push(Effect::Send(vec![connection], refusal));
+        out.push(Effect::send(vec![connection], refusal));
         out.push(Effect::Close(connection));
         self.closed(now, connection, why, out);
     }

@@ -1,7 +1,8 @@
 //! The service itself: HTTP/1.1 on tokio, in a thread of its own.
 //!
-//! `POST /v1/jobs` (operator's key) opens a job; `GET /v1/jobs/ID` (job's token) tells how it stands;
-//! `GET /v1/jobs/ID/member` with `Upgrade: mayfly` (job's token) becomes a member's connection; `GET /healthz`.
+//! `POST /v1/jobs` (operator's key) opens a job; `GET /v1/jobs/ID` (job's secret) tells how it stands;
+//! `GET /v1/jobs/ID/member/RANK/EPOCH`, `/host/INSTANCE/ATTEMPT` and `/owner` with `Upgrade: mayfly` (each with its
+//! pass) become a role's connection; `GET /healthz`.
 
 mod http;
 mod member;
@@ -10,8 +11,11 @@ pub use http::{JobCreated, JobRequest, JobStatus};
 
 use crate::base::os;
 use crate::base::trace;
+use crate::rendezvous::message::Frame as _;
 use crate::rendezvous::message::{self, hex};
-use crate::rendezvous::registry::{Connection, Effect, Event, JobId, Plan, Registry, Time};
+use crate::rendezvous::registry::{
+    Connection, Effect, Event, JobId, Outgoing, Plan, Registry, Time,
+};
 use hyper::body::Bytes;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::collections::HashMap;
@@ -178,7 +182,11 @@ impl Inner {
                     (self.on_event)(&job, &event);
                 }
                 Effect::Send(to, frame) => {
-                    let bytes = Bytes::from(frame.encode());
+                    let bytes = Bytes::from(match frame {
+                        Outgoing::Member(frame) => frame.encode(),
+                        Outgoing::Host(frame) => frame.encode(),
+                        Outgoing::Owner(frame) => frame.encode(),
+                    });
                     for connection in to {
                         let full = match core.outgoing.get(&connection) {
                             Some(queue) => queue.try_send(bytes.clone()).is_err(),
@@ -221,6 +229,23 @@ impl Inner {
             }
             Event::Finished { .. } => {}
             Event::Over => trace::line(&format!("rendezvous: job {job}: over")),
+            Event::HostArrived {
+                instance,
+                attempt,
+                host,
+                platform,
+            } => trace::line(&format!(
+                "rendezvous: job {job}: instance {instance}, attempt {attempt}, arrived ({host}, {platform})"
+            )),
+            Event::HostLost { instance, why } => trace::line(&format!(
+                "rendezvous: job {job}: instance {instance} was lost: {why}"
+            )),
+            Event::HostDone { .. }
+            | Event::Started { .. }
+            | Event::Output { .. }
+            | Event::Exited { .. }
+            | Event::Usage { .. }
+            | Event::Log { .. } => {}
         }
     }
 

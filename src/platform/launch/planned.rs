@@ -4,7 +4,7 @@ use super::program::Program;
 use super::service::Invitation;
 use super::spawn::{Nursery, Rank};
 use super::{os, Plan, Refusal};
-use crate::rendezvous::message::Ticket;
+use crate::rendezvous::message::{secrets, Ticket};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -85,7 +85,8 @@ impl Planned<'_> {
     fn ticket(&self, rank: u32, appnum: usize) -> Ticket {
         Ticket {
             job: self.invitation.job,
-            token: self.invitation.token,
+            token: secrets::mesh(&self.invitation.secret),
+            pass: secrets::member_pass(&self.invitation.secret, rank, 0),
             rank,
             size: self.size,
             epoch: 0,
@@ -94,6 +95,10 @@ impl Planned<'_> {
             appnum: appnum as i32,
             universe: self.plan.universe.unwrap_or(self.size) as i32,
             service: self.invitation.address.clone(),
+            relays: Vec::new(),
+            relay_expiry: 0,
+            relay_grant: [0; 32],
+            deadline_ms: 0,
         }
     }
 

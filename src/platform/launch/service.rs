@@ -3,6 +3,7 @@
 use super::{Refusal, Standalone};
 use crate::base::os;
 use crate::rendezvous::client::{connect, response_head, End, Entry, Member};
+use crate::rendezvous::message::secrets::member_pass;
 use crate::rendezvous::message::{unhex, OBSERVER};
 use crate::rendezvous::registry::{Event, Plan};
 use crate::rendezvous::server::{self, JobCreated, JobRequest};
@@ -13,7 +14,8 @@ use std::time::Duration;
 /// What every ticket of the job says.
 pub struct Invitation {
     pub job: [u8; 16],
-    pub token: [u8; 32],
+    /// The job's; passes and the mesh key come from it.
+    pub secret: [u8; 32],
     pub address: String,
 }
 
@@ -42,22 +44,20 @@ impl Service {
     ) -> Result<(Service, Invitation), Refusal> {
         let refusal =
             |e: std::io::Error| Refusal::new(1, format!("the rendezvous cannot start: {e}"));
-        let (mut job, mut token) = ([0; 16], [0; 32]);
+        let (mut job, mut secret) = ([0; 16], [0; 32]);
         os::random(&mut job)
-            .and_then(|()| os::random(&mut token))
+            .and_then(|()| os::random(&mut secret))
             .map_err(refusal)?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(refusal)?;
         let on_event = Box::new(move |_: &[u8; 16], event: &Event| tell(event.clone()));
         let service = server::Service::start(listener, server::Options::default(), on_event)
             .map_err(refusal)?;
         let plan = Plan {
-            job,
-            token,
-            size,
             // We see for ourselves whether a rank of ours is alive, and a debugger may stop it for hours.
             join_within: 0,
             lease: 0,
             keep: u64::MAX / 2,
+            ..Plan::new(job, secret, size)
         };
         service.create(plan).map_err(|why| Refusal::new(1, why))?;
         let address = service.address().to_string();
@@ -65,7 +65,7 @@ impl Service {
             Service::Own(service, job),
             Invitation {
                 job,
-                token,
+                secret,
                 address,
             },
         ))
@@ -79,11 +79,12 @@ impl Service {
         let address = standalone.address.clone();
         let refusal =
             |e: std::io::Error| Refusal::new(1, format!("the rendezvous at {address}: {e}"));
-        let (job, token) = create(size, standalone).map_err(refusal)?;
+        let (job, secret) = create(size, standalone).map_err(refusal)?;
+        let pass = member_pass(&secret, OBSERVER, 0);
         let entry = Entry {
             service: &address,
             job: &job,
-            token: &token,
+            pass: &pass,
             rank: OBSERVER,
             size,
             epoch: 0,
@@ -98,12 +99,12 @@ impl Service {
             }),
             End::Goodbye => {}
         };
-        let member = Member::join(&entry, Box::new(on_end)).map_err(refusal)?;
+        let member = Member::join(&entry, Box::new(on_end), None).map_err(refusal)?;
         Ok((
             Service::Standalone(member),
             Invitation {
                 job,
-                token,
+                secret,
                 address,
             },
         ))
@@ -163,8 +164,8 @@ fn create(size: u32, at: &Standalone) -> std::io::Result<([u8; 16], [u8; 32])> {
         }
     }
     let created: JobCreated = serde_json::from_str(&answer).map_err(std::io::Error::other)?;
-    match (unhex(&created.job), unhex(&created.token)) {
-        (Some(job), Some(token)) => Ok((job, token)),
+    match (unhex(&created.job), unhex(&created.secret)) {
+        (Some(job), Some(secret)) => Ok((job, secret)),
         _ => Err(wrong("its answer is not understood".into())),
     }
 }

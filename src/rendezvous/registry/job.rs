@@ -1,7 +1,9 @@
 //! One job: its members and its fences.
 
 use super::{Connection, Effect, Event, Guest, Plan, Time, FENCES_MAX, TABLE_MAX};
-use crate::rendezvous::message::{ToMember, ToService, OBSERVER};
+use crate::rendezvous::message::{
+    tree_children, tree_parent, ToMember, ToService, NOTE_MAX, OBSERVER,
+};
 use std::collections::BTreeMap;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,7 +92,7 @@ impl Job {
         if let Some(text) = refusal {
             let why = format!("process {pid} on {host}, as rank {rank}: {text}");
             out.push(Effect::Tell(self.plan.job, Event::Refused { why }));
-            out.push(Effect::Send(vec![from], ToMember::Refused { text }));
+            out.push(Effect::send(vec![from], ToMember::Refused { text }));
             out.push(Effect::Close(from));
             return None;
         }
@@ -101,13 +103,13 @@ impl Job {
         };
         if rank == OBSERVER {
             self.observers.push(from);
-            out.push(Effect::Send(vec![from], welcome));
+            out.push(Effect::send(vec![from], welcome));
             return None;
         }
         let displaced = earlier.map(|earlier| earlier.connection);
         if let Some(old) = displaced {
             let text = format!("a later attempt of rank {rank} has joined");
-            out.push(Effect::Send(vec![old], ToMember::Refused { text }));
+            out.push(Effect::send(vec![old], ToMember::Refused { text }));
             out.push(Effect::Close(old));
             for parts in self.fences.values_mut() {
                 parts.remove(&rank);
@@ -128,7 +130,7 @@ impl Job {
             self.plan.job,
             Event::Joined { rank, pid, host },
         ));
-        out.push(Effect::Send(vec![from], welcome));
+        out.push(Effect::send(vec![from], welcome));
         displaced
     }
 
@@ -149,6 +151,7 @@ impl Job {
         rank: u32,
         name: String,
         blob: Vec<u8>,
+        tree: bool,
         out: &mut Vec<Effect>,
     ) -> Result<(), &'static str> {
         let running = matches!(self.state, State::Running);
@@ -175,12 +178,63 @@ impl Job {
         parts.insert(rank, blob);
         if parts.len() as u32 == self.plan.size {
             let parts = self.fences.remove(&name).unwrap_or_default();
-            let blobs = parts.into_values().collect();
             self.started = true;
+            if tree {
+                self.branches(&name, &parts, out);
+                return Ok(());
+            }
+            let blobs = parts.into_values().collect();
             let everybody = self.members.values().map(|m| m.connection).collect();
-            out.push(Effect::Send(everybody, ToMember::Table { name, blobs }));
+            out.push(Effect::send(everybody, ToMember::Table { name, blobs }));
         }
         Ok(())
+    }
+
+    fn branches(&self, name: &str, parts: &BTreeMap<u32, Vec<u8>>, out: &mut Vec<Effect>) {
+        let size = self.plan.size;
+        for (&rank, member) in &self.members {
+            let ranks: Vec<u32> = match tree_parent(rank) {
+                None => (0..size).collect(),
+                Some(parent) => std::iter::once(parent)
+                    .chain(tree_children(rank, size))
+                    .collect(),
+            };
+            let blobs = ranks
+                .into_iter()
+                .map(|r| (r, parts.get(&r).cloned().unwrap_or_default()))
+                .collect();
+            let name = name.to_string();
+            let branch = ToMember::Branch { name, blobs };
+            out.push(Effect::send(vec![member.connection], branch));
+        }
+    }
+
+    pub(super) fn note(
+        &mut self,
+        rank: u32,
+        from: Connection,
+        to: u32,
+        blob: Vec<u8>,
+        out: &mut Vec<Effect>,
+    ) {
+        let here = self
+            .members
+            .get(&to)
+            .filter(|m| m.standing == Standing::Here);
+        match here {
+            Some(_) if blob.len() > NOTE_MAX => {
+                let text = format!("{} bytes are more than {NOTE_MAX}", blob.len());
+                out.push(Effect::send(vec![from], ToMember::Undelivered { to, text }));
+            }
+            Some(member) => {
+                let note = ToMember::Note { from: rank, blob };
+                out.push(Effect::send(vec![member.connection], note));
+            }
+            None => {
+                let text = format!("rank {to} is not in the job");
+                out.push(Effect::send(vec![from], ToMember::Undelivered { to, text }));
+            }
+        }
     }
 
     pub(super) fn finished(
@@ -190,7 +244,7 @@ impl Job {
         from: Connection,
         out: &mut Vec<Effect>,
     ) {
-        out.push(Effect::Send(vec![from], ToMember::Goodbye));
+        out.push(Effect::send(vec![from], ToMember::Goodbye));
         out.push(Effect::Close(from));
         let Some(member) = self.members.get_mut(&rank) else {
             return;
@@ -209,7 +263,7 @@ impl Job {
             self.state = State::Over;
             self.forget_at = Some(now + self.plan.keep);
             out.push(Effect::Tell(self.plan.job, Event::Over));
-            out.push(Effect::Send(self.observers.clone(), ToMember::Over));
+            out.push(Effect::send(self.observers.clone(), ToMember::Over));
         }
     }
 
@@ -240,7 +294,7 @@ impl Job {
             self.state = State::Over;
             self.forget_at = Some(now + self.plan.keep);
             out.push(Effect::Tell(self.plan.job, Event::Over));
-            out.push(Effect::Send(self.observers.clone(), ToMember::Over));
+            out.push(Effect::send(self.observers.clone(), ToMember::Over));
         }
     }
 
@@ -279,7 +333,7 @@ impl Job {
         for member in self.members.values_mut() {
             member.expires = None;
         }
-        out.push(Effect::Send(told, ToMember::Aborted { rank, code, text }));
+        out.push(Effect::send(told, ToMember::Aborted { rank, code, text }));
     }
 
     /// "2 of 4 ranks joined in time; missing: 1, 3".

@@ -2,17 +2,15 @@ use super::*;
 use std::collections::{BTreeMap, BTreeSet};
 
 const JOB: JobId = [7; 16];
-const TOKEN: [u8; 32] = [9; 32];
+const SECRET: [u8; 32] = [9; 32];
 
 fn registry(size: u32, join_within: Time, lease: Time) -> Registry {
     let mut registry = Registry::default();
     let plan = Plan {
-        job: JOB,
-        token: TOKEN,
-        size,
         join_within,
         lease,
         keep: 1000,
+        ..Plan::new(JOB, SECRET, size)
     };
     registry.create(0, plan).unwrap();
     registry
@@ -41,60 +39,85 @@ fn say(registry: &mut Registry, now: Time, from: Connection, frame: ToService) -
     out
 }
 
+/// Opens a connection with the pass of this rank and epoch.
+fn open(registry: &mut Registry, now: Time, rank: u32, epoch: u32) -> Result<Connection, Refusal> {
+    let role = Role::Member { rank, epoch };
+    registry.open(now, &JOB, role, &role.pass(&SECRET))
+}
+
 /// Opens a connection and joins; panics unless welcomed.
 fn enter(registry: &mut Registry, now: Time, rank: u32, size: u32) -> Connection {
-    let connection = registry.open(now, &JOB, &TOKEN).unwrap();
+    let connection = open(registry, now, rank, 0).unwrap();
     let out = say(registry, now, connection, join(rank, size, 0));
-    let welcomed = |e: &Effect| matches!(e, Effect::Send(to, ToMember::Welcome { .. }) if to[..] == [connection]);
+    let welcomed = |e: &Effect| matches!(e, Effect::Send(to, Outgoing::Member(ToMember::Welcome { .. })) if to[..] == [connection]);
     assert!(out.iter().any(welcomed), "{out:?}");
     connection
 }
 
 fn refusal(out: &[Effect]) -> Option<&str> {
     out.iter().find_map(|effect| match effect {
-        Effect::Send(_, ToMember::Refused { text }) => Some(text.as_str()),
+        Effect::Send(_, Outgoing::Member(ToMember::Refused { text })) => Some(text.as_str()),
         _ => None,
     })
 }
 
 fn aborted(out: &[Effect]) -> Option<(u32, i32, Vec<Connection>)> {
     out.iter().find_map(|effect| match effect {
-        Effect::Send(to, ToMember::Aborted { rank, code, .. }) => Some((*rank, *code, to.clone())),
+        Effect::Send(to, Outgoing::Member(ToMember::Aborted { rank, code, .. })) => {
+            Some((*rank, *code, to.clone()))
+        }
         _ => None,
     })
 }
 
 #[test]
-fn only_the_right_token_opens_a_connection() {
+fn only_the_right_pass_opens_a_connection() {
     let mut registry = registry(2, 0, 0);
-    assert_eq!(registry.open(0, &JOB, &[0; 32]), Err(Refusal::WrongToken));
-    assert_eq!(registry.open(0, &JOB, &[]), Err(Refusal::WrongToken));
-    assert_eq!(registry.open(0, &[8; 16], &TOKEN), Err(Refusal::UnknownJob));
-    assert!(registry.open(0, &JOB, &TOKEN).is_ok());
+    let role = |rank, epoch| Role::Member { rank, epoch };
+    let pass = role(1, 3).pass(&SECRET);
+    for wrong in [role(0, 3), role(1, 2), Role::Owner] {
+        let refused = registry.open(0, &JOB, wrong, &pass);
+        assert_eq!(refused, Err(Refusal::WrongToken), "{wrong:?}");
+    }
+    let host = Role::Host {
+        instance: 1,
+        attempt: 3,
+    };
+    for (role, pass) in [(role(1, 3), &[][..]), (role(1, 3), &SECRET), (host, &pass)] {
+        assert_eq!(registry.open(0, &JOB, role, pass), Err(Refusal::WrongToken));
+    }
+    let unknown = registry.open(0, &[8; 16], role(1, 3), &pass);
+    assert_eq!(unknown, Err(Refusal::UnknownJob));
+    // The pass of one rank does not let it join as another.
+    let connection = registry.open(0, &JOB, role(1, 3), &pass).unwrap();
+    for frame in [join(0, 2, 3), join(1, 2, 4)] {
+        let mut out = Vec::new();
+        registry.receive(0, connection, frame, &mut out);
+        assert!(
+            refusal(&out).is_some_and(|t| t.contains("another rank or attempt")) || out.is_empty()
+        );
+    }
+    let connection = registry.open(0, &JOB, role(1, 3), &pass).unwrap();
+    assert!(refusal(&say(&mut registry, 0, connection, join(1, 2, 3))).is_none());
     assert_eq!(registry.summary(&JOB, &[1; 32]), Err(Refusal::WrongToken));
 }
 
 #[test]
 fn two_jobs_do_not_mix() {
     let mut registry = registry(1, 0, 0);
-    let other = Plan {
-        job: [1; 16],
-        token: [2; 32],
-        size: 1,
-        join_within: 0,
-        lease: 0,
-        keep: 0,
-    };
+    let other = Plan::new([1; 16], [2; 32], 1);
     registry.create(0, other.clone()).unwrap();
     assert!(registry.create(0, other).is_err(), "taken");
-    assert_eq!(registry.open(0, &[1; 16], &TOKEN), Err(Refusal::WrongToken));
+    let role = Role::Member { rank: 0, epoch: 0 };
+    let refused = registry.open(0, &[1; 16], role, &role.pass(&SECRET));
+    assert_eq!(refused, Err(Refusal::WrongToken));
     let a = enter(&mut registry, 0, 0, 1);
     let out = say(&mut registry, 0, a, fence(b"a"));
     let table = ToMember::Table {
         name: "x".into(),
         blobs: vec![b"a".to_vec()],
     };
-    assert_eq!(out, [Effect::Send(vec![a], table)]);
+    assert_eq!(out, [Effect::send(vec![a], table)]);
 }
 
 #[test]
@@ -106,7 +129,10 @@ fn wrong_ranks_sizes_and_duplicates_are_refused() {
         (join(0, 3, 0), "has 2 ranks, not 3"),
         (join(1, 2, 0), "already joined"),
     ] {
-        let connection = registry.open(0, &JOB, &TOKEN).unwrap();
+        let ToService::Join { rank, epoch, .. } = frame else {
+            panic!("no Join");
+        };
+        let connection = open(&mut registry, 0, rank, epoch).unwrap();
         let out = say(&mut registry, 0, connection, frame);
         assert!(
             refusal(&out).is_some_and(|t| t.contains(expected)),
@@ -116,7 +142,7 @@ fn wrong_ranks_sizes_and_duplicates_are_refused() {
         assert!(!out.contains(&Effect::Close(first)));
     }
     // Whoever does not begin with a Join, or joins twice, is thrown out.
-    let connection = registry.open(0, &JOB, &TOKEN).unwrap();
+    let connection = open(&mut registry, 0, 0, 0).unwrap();
     assert!(refusal(&say(&mut registry, 0, connection, ToService::Renew)).is_some());
     assert!(refusal(&say(&mut registry, 0, first, join(1, 2, 0))).is_some());
 }
@@ -126,7 +152,7 @@ fn a_later_attempt_displaces_an_earlier_one_until_the_job_has_begun() {
     let mut registry = registry(2, 0, 0);
     let old = enter(&mut registry, 0, 0, 2);
     say(&mut registry, 0, old, fence(b"old"));
-    let new = registry.open(0, &JOB, &TOKEN).unwrap();
+    let new = open(&mut registry, 0, 0, 1).unwrap();
     let out = say(&mut registry, 0, new, join(0, 2, 1));
     assert!(out.contains(&Effect::Close(old)));
     // The displaced one has no say any more, and its end means nothing.
@@ -141,8 +167,8 @@ fn a_later_attempt_displaces_an_earlier_one_until_the_job_has_begun() {
         name: "x".into(),
         blobs: vec![b"a".to_vec(), b"b".to_vec()],
     };
-    assert_eq!(out, [Effect::Send(vec![new, other], table)]);
-    let late = registry.open(0, &JOB, &TOKEN).unwrap();
+    assert_eq!(out, [Effect::send(vec![new, other], table)]);
+    let late = open(&mut registry, 0, 0, 2).unwrap();
     assert!(refusal(&say(&mut registry, 0, late, join(0, 2, 2)))
         .is_some_and(|t| t.contains("has begun")));
 }
@@ -161,7 +187,7 @@ fn a_fence_is_complete_when_all_are_there_and_can_be_repeated() {
             name: "x".into(),
             blobs: (0..3).map(|rank| vec![round, rank]).collect(),
         };
-        assert_eq!(out, [Effect::Send(members.clone(), table)]);
+        assert_eq!(out, [Effect::send(members.clone(), table)]);
     }
     say(&mut registry, 0, members[0], fence(b""));
     let out = say(&mut registry, 0, members[0], fence(b""));
@@ -176,7 +202,7 @@ fn a_lost_member_ends_the_job_for_those_who_are_left() {
         .map(|rank| enter(&mut registry, 0, rank, 3))
         .collect();
     let out = say(&mut registry, 0, members[0], ToService::Finished);
-    assert!(out.contains(&Effect::Send(vec![members[0]], ToMember::Goodbye)));
+    assert!(out.contains(&Effect::send(vec![members[0]], ToMember::Goodbye)));
     let mut out = Vec::new();
     registry.closed(0, members[0], "ended", &mut out);
     assert_eq!(out, [], "the end of a finished member means nothing");
@@ -190,7 +216,7 @@ fn a_lost_member_ends_the_job_for_those_who_are_left() {
         "{out:?}"
     );
     assert_eq!(aborted(&out), Some((2, 1, vec![members[1]])));
-    let late = registry.open(0, &JOB, &TOKEN).unwrap();
+    let late = open(&mut registry, 0, 2, 9).unwrap();
     assert!(
         refusal(&say(&mut registry, 0, late, join(2, 3, 9))).is_some_and(|t| t.contains("ended"))
     );
@@ -206,8 +232,8 @@ fn the_last_one_may_leave_without_a_farewell() {
     let mut out = Vec::new();
     registry.closed(0, members[1], "ended", &mut out);
     assert_eq!(aborted(&out), None);
-    assert_eq!(out.last(), Some(&Effect::Send(vec![], ToMember::Over)));
-    assert_eq!(registry.summary(&JOB, &TOKEN).unwrap().over, Some(Ok(())));
+    assert_eq!(out.last(), Some(&Effect::send(vec![], ToMember::Over)));
+    assert_eq!(registry.summary(&JOB, &SECRET).unwrap().over, Some(Ok(())));
 }
 
 #[test]
@@ -216,7 +242,7 @@ fn an_abort_reaches_everybody_once() {
     let members: Vec<_> = (0..2)
         .map(|rank| enter(&mut registry, 0, rank, 2))
         .collect();
-    let observer = registry.open(0, &JOB, &TOKEN).unwrap();
+    let observer = open(&mut registry, 0, OBSERVER, 0).unwrap();
     say(&mut registry, 0, observer, join(OBSERVER, 2, 0));
     let abort = |code| ToService::Abort {
         code,
@@ -229,7 +255,7 @@ fn an_abort_reaches_everybody_once() {
     );
     assert_eq!(say(&mut registry, 0, members[0], abort(6)), []);
     assert_eq!(
-        registry.summary(&JOB, &TOKEN).unwrap().over,
+        registry.summary(&JOB, &SECRET).unwrap().over,
         Some(Err((1, 5, "why".into())))
     );
 }
@@ -243,7 +269,8 @@ fn who_never_comes_is_named_at_the_deadline() {
     registry.tick(499, &mut out);
     assert_eq!(out, []);
     registry.tick(500, &mut out);
-    let Some(Effect::Send(to, ToMember::Aborted { text, .. })) = out.last() else {
+    let Some(Effect::Send(to, Outgoing::Member(ToMember::Aborted { text, .. }))) = out.last()
+    else {
         panic!("{out:?}");
     };
     assert_eq!(
@@ -253,7 +280,7 @@ fn who_never_comes_is_named_at_the_deadline() {
     // The job is forgotten after a while.
     registry.tick(1500, &mut out);
     assert_eq!(registry.jobs(), 0);
-    assert_eq!(registry.open(1500, &JOB, &TOKEN), Err(Refusal::UnknownJob));
+    assert_eq!(open(&mut registry, 1500, 0, 0), Err(Refusal::UnknownJob));
 }
 
 #[test]
@@ -264,7 +291,7 @@ fn a_lease_must_be_renewed() {
         .collect();
     assert_eq!(registry.next_deadline(), Some(100));
     let out = say(&mut registry, 80, members[0], ToService::Renew);
-    assert_eq!(out, [Effect::Send(vec![members[0]], ToMember::Alive)]);
+    assert_eq!(out, [Effect::send(vec![members[0]], ToMember::Alive)]);
     let mut out = Vec::new();
     registry.tick(100, &mut out);
     assert_eq!(out[0], Effect::Close(members[1]));
@@ -274,7 +301,7 @@ fn a_lease_must_be_renewed() {
 #[test]
 fn a_silent_stranger_with_the_token_is_closed() {
     let mut registry = registry(2, 0, 0);
-    let stranger = registry.open(0, &JOB, &TOKEN).unwrap();
+    let stranger = open(&mut registry, 0, 0, 0).unwrap();
     let mut out = Vec::new();
     registry.tick(JOIN_SOON, &mut out);
     assert!(out.contains(&Effect::Close(stranger)));
@@ -293,7 +320,7 @@ fn nobody_waits_for_a_rank_that_will_never_join() {
     let mut out = Vec::new();
     registry.departed(0, &JOB, 1, &mut out);
     assert_eq!(aborted(&out), None);
-    let zero = registry.open(0, &JOB, &TOKEN).unwrap();
+    let zero = open(&mut registry, 0, 0, 0).unwrap();
     let out = say(&mut registry, 0, zero, join(0, 2, 0));
     assert!(
         refusal(&out).is_some_and(|t| t.contains("rank 1 has ended")),
@@ -324,10 +351,10 @@ fn promises_hold_under_random_behaviour() {
             let pick = |n: u64| open.iter().nth(n as usize % open.len().max(1)).copied();
             match (random(9), pick(random(1 << 20))) {
                 (0 | 1, _) | (_, None) => {
-                    if let Ok(c) = registry.open(now, &JOB, &TOKEN) {
+                    let (rank, epoch) = (random(u64::from(size) + 1) as u32, random(2) as u32);
+                    if let Ok(c) = self::open(&mut registry, now, rank, epoch) {
                         open.insert(c);
-                        let rank = random(u64::from(size) + 1) as u32;
-                        registry.receive(now, c, join(rank, size, random(2) as u32), &mut out);
+                        registry.receive(now, c, join(rank, size, epoch), &mut out);
                         rank_of.insert(c, rank);
                     }
                 }
@@ -351,7 +378,7 @@ fn promises_hold_under_random_behaviour() {
                     Effect::Send(to, frame) => {
                         let unique: BTreeSet<_> = to.iter().collect();
                         assert_eq!(unique.len(), to.len(), "seed {seed}: told twice");
-                        if let ToMember::Table { blobs, .. } = frame {
+                        if let Outgoing::Member(ToMember::Table { blobs, .. }) = frame {
                             tables += 1;
                             assert_eq!(ends, 0, "seed {seed}: an exchange after the end");
                             let expected: Vec<Vec<u8>> = (0..size).map(|r| vec![r as u8]).collect();

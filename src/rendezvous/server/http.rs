@@ -2,7 +2,7 @@
 
 use super::{Inner, UpgradeSlot, JOBS, QUEUE, REQUEST};
 use crate::base::{os, trace};
-use crate::rendezvous::message::{hex, same_secret, unhex};
+use crate::rendezvous::message::{hex, same_secret, unhex, Role};
 use crate::rendezvous::registry::{Plan, Refusal, Time};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -34,8 +34,8 @@ fn default_lease() -> u32 {
 pub struct JobCreated {
     /// 16 bytes in hexadecimal.
     pub job: String,
-    /// 32 bytes in hexadecimal; a secret.
-    pub token: String,
+    /// 32 bytes in hexadecimal.
+    pub secret: String,
 }
 
 /// What `GET /v1/jobs/ID` answers.
@@ -65,10 +65,13 @@ impl Inner {
             (&Method::GET, ["healthz"]) => plain(StatusCode::OK, "ok\n"),
             (&Method::POST, ["v1", "jobs"]) => self.answer_create(request, peer).await,
             (&Method::GET, ["v1", "jobs", job]) => self.answer_status(&request, peer, job),
-            (&Method::GET, ["v1", "jobs", job, "member"]) => {
-                let job = job.to_string();
-                self.answer_member(request, peer, &job, slot)
-            }
+            (&Method::GET, ["v1", "jobs", job, role @ ..]) => match Role::from_path(role) {
+                Some(role) => {
+                    let job = job.to_string();
+                    self.answer_role(request, peer, &job, role, slot)
+                }
+                None => plain(StatusCode::NOT_FOUND, "not found\n"),
+            },
             _ => plain(StatusCode::NOT_FOUND, "not found\n"),
         }
     }
@@ -116,17 +119,14 @@ impl Inner {
             Ok(wanted) => wanted,
             Err(e) => return plain(StatusCode::BAD_REQUEST, &format!("{e}\n")),
         };
-        let (mut job, mut token) = ([0; 16], [0; 32]);
-        if os::random(&mut job).and(os::random(&mut token)).is_err() {
+        let (mut job, mut secret) = ([0; 16], [0; 32]);
+        if os::random(&mut job).and(os::random(&mut secret)).is_err() {
             return plain(StatusCode::INTERNAL_SERVER_ERROR, "no random numbers\n");
         }
         let plan = Plan {
-            job,
-            token,
-            size: wanted.size,
             join_within: Time::from(wanted.join_within_s) * 1000,
             lease: Time::from(wanted.lease_s.min(3600)) * 1000,
-            keep: 60_000,
+            ..Plan::new(job, secret, wanted.size)
         };
         let created = {
             let mut core = self.core();
@@ -142,7 +142,7 @@ impl Inner {
                 StatusCode::CREATED,
                 &JobCreated {
                     job: hex(&job),
-                    token: hex(&token),
+                    secret: hex(&secret),
                 },
             ),
         }
@@ -181,11 +181,12 @@ impl Inner {
         )
     }
 
-    fn answer_member(
+    fn answer_role(
         &self,
         mut request: Request<Incoming>,
         peer: SocketAddr,
         job: &str,
+        role: Role,
         slot: &UpgradeSlot,
     ) -> Response<Full<Bytes>> {
         let wants = request
@@ -199,7 +200,7 @@ impl Inner {
         let mut core = self.core();
         let opened = match unhex::<16>(job) {
             None => Err(Refusal::UnknownJob),
-            Some(job) => core.registry.open(self.now(), &job, &token),
+            Some(job) => core.registry.open(self.now(), &job, role, &token),
         };
         let connection = match opened {
             Ok(connection) => connection,

@@ -1,7 +1,7 @@
 //! A member's connection, once it speaks in frames.
 
 use super::{Inner, LINGER, REQUEST, WRITE};
-use crate::rendezvous::message::{self, ToService};
+use crate::rendezvous::message::{self, Frame as _, ToService};
 use crate::rendezvous::registry::{Connection, Effect};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;

@@ -45,7 +45,17 @@ impl Supervisor<'_> {
         match event {
             Event::Joined { rank, .. } => self.ranks[rank as usize].joined = true,
             Event::Finished { rank } => self.ranks[rank as usize].finished = true,
-            Event::Refused { .. } | Event::Over => {}
+            // No hosts run in a job of this machine.
+            Event::Refused { .. }
+            | Event::Over
+            | Event::HostArrived { .. }
+            | Event::HostLost { .. }
+            | Event::HostDone { .. }
+            | Event::Started { .. }
+            | Event::Output { .. }
+            | Event::Exited { .. }
+            | Event::Usage { .. }
+            | Event::Log { .. } => {}
             Event::Lost { rank, .. } => {
                 if self.verdict.is_none() && self.ranks[rank as usize].joined {
                     self.suspicion.get_or_insert(Suspicion {
