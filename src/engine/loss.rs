@@ -1,8 +1,13 @@
 //! Peers that are gone: what waited for them ends, and what is started later ends at once.
+//!
+//! Whoever learns of a loss tells all with whom it has talked, for one that waits for the living may in truth wait for
+//! the dead. On a severed context (a collective's, when a member is gone) nothing succeeds any more: what arrives there
+//! is not received, and its sender is told why.
 
 use crate::base::id::PeerId;
-use crate::engine::operation::{End, Operation, State};
-use crate::engine::{Core, Engine};
+use crate::engine::operation::{End, Operation, State, Ticket};
+use crate::engine::{Body, Core, Engine};
+use crate::wire::frame::{Header, Kind, NOBODY, SYNCHRONOUS};
 
 impl Engine {
     /// The next lost peer that nobody above has heard of; every context that it belonged to is to be told by
@@ -26,12 +31,85 @@ impl Engine {
             o.context == context && o.peer.is_none() && o.state == State::Posted
         });
     }
+
+    /// Nothing succeeds on this context any more, because of that peer: what is under way there ends, and everybody
+    /// from whom something waits there hears of it.
+    pub fn sever(&mut self, context: u64, peer: PeerId) {
+        let core = &mut self.core;
+        if core.severed.iter().any(|&(c, _)| c == context) {
+            return;
+        }
+        core.severed.push((context, peer));
+        let on = |o: &Operation| o.context == context && o.state != State::Cancelling;
+        // Before they are over: to whom something was to go.
+        let mut others: Vec<PeerId> = Vec::new();
+        for ticket in core.operations.tickets() {
+            if let Some(o) = core.operations.get(ticket).filter(|o| on(o)) {
+                others.extend(o.peer.filter(|_| o.state != State::Complete));
+            }
+        }
+        for peer in &mut core.peers {
+            let stays = |t: &Ticket| !core.operations.get(*t).is_some_and(on);
+            peer.sends.retain(stays);
+            peer.streams.retain(stays);
+        }
+        core.fail(peer, on);
+        while let Some(message) = core
+            .contexts
+            .get_mut(context)
+            .and_then(|q| q.take_where(|_| true))
+        {
+            others.push(message.from);
+            if let Body::Whole(bytes) = message.body {
+                core.consumed(message.from, bytes.len(), false, 0);
+                core.recycle(bytes);
+            }
+        }
+        for other in others {
+            core.refuse(other, peer);
+        }
+        let Engine { links, core } = self;
+        core.flush(links);
+    }
+
+    /// Asks those for whom receives wait whether they live, and whom they know to be gone: the first word to a peer
+    /// is what finds out that nobody is there.
+    pub fn inquire(&mut self) {
+        let Engine { links, core } = self;
+        let mut asked: Vec<PeerId> = Vec::new();
+        for ticket in core.operations.tickets() {
+            let waits = |o: &&Operation| !o.send && o.state == State::Posted;
+            asked.extend(
+                core.operations
+                    .get(ticket)
+                    .filter(waits)
+                    .and_then(|o| o.peer),
+            );
+        }
+        asked.sort_unstable();
+        asked.dedup();
+        for peer in asked {
+            if peer != core.me && !core.peers[peer.0 as usize].is_gone() {
+                core.control(
+                    peer,
+                    Header {
+                        request: NOBODY,
+                        ..Header::new(Kind::Loss)
+                    },
+                );
+            }
+        }
+        core.flush(links);
+    }
 }
 
 impl Core {
     /// The peer whose end makes a receive hopeless: the one it names, or for a wildcard any of the context's.
     #[inline]
     pub fn gone(&self, context: u64, from: Option<PeerId>) -> Option<PeerId> {
+        if let Some(peer) = self.severed(context) {
+            return Some(peer);
+        }
         match from {
             Some(peer) => self.peers[peer.0 as usize].is_gone().then_some(peer),
             None => self
@@ -40,6 +118,18 @@ impl Core {
                 .find(|b| b.0 == context)
                 .map(|&(_, peer)| peer),
         }
+    }
+
+    /// Because of whom nothing succeeds on this context.
+    #[inline]
+    pub(super) fn severed(&self, context: u64) -> Option<PeerId> {
+        if self.severed.is_empty() {
+            return None;
+        }
+        self.severed
+            .iter()
+            .find(|s| s.0 == context)
+            .map(|&(_, peer)| peer)
     }
 
     /// Ends the operations of this kind: the peer is gone.
@@ -92,9 +182,71 @@ impl Core {
         if known.is_gone() {
             return;
         }
-        known.lost = Some(why.into());
+        self.mourn(peer, why.into());
+    }
+
+    fn mourn(&mut self, peer: PeerId, why: Box<str>) {
+        let known = &mut self.peers[peer.0 as usize];
+        known.lost = Some(why);
         known.control.clear();
         self.lost.push(peer);
         self.part(peer);
+        for at in 0..self.peers.len() {
+            if self.peers[at].talked {
+                self.tell(PeerId(at as u32));
+            }
+        }
+    }
+
+    /// Tells a peer of the losses that it has not been told of.
+    fn tell(&mut self, to: PeerId) {
+        let at = to.0 as usize;
+        while self.peers[at].told < self.lost.len() {
+            let lost = self.lost[self.peers[at].told];
+            self.peers[at].told += 1;
+            self.refuse(to, lost);
+        }
+    }
+
+    /// Tells a living peer that another is gone.
+    pub(super) fn refuse(&mut self, to: PeerId, gone: PeerId) {
+        if to != self.me && to != gone && !self.peers[to.0 as usize].is_gone() {
+            let header = Header {
+                request: gone.0,
+                ..Header::new(Kind::Loss)
+            };
+            self.control(to, header);
+        }
+    }
+
+    /// Somebody says that a rank is gone, or wants to know. This rank believes it: who was parted from one of the
+    /// others cannot go on with all of them.
+    pub(super) fn on_hearsay(&mut self, from: PeerId, gone: u32) {
+        if gone == self.me.0 || gone as usize >= self.peers.len() {
+            return;
+        }
+        let gone = PeerId(gone);
+        if self.peers[gone.0 as usize].lost.is_none() {
+            self.mourn(gone, format!("rank {} says so", from.0).into());
+        }
+    }
+
+    /// A frame from a peer that may not know of a loss, or comes too late; true when there is no more to do with it.
+    #[cold]
+    pub(super) fn turned_away(&mut self, from: PeerId, header: &Header) -> bool {
+        self.tell(from);
+        let Some(gone) = self.severed(header.context) else {
+            return false;
+        };
+        match header.kind {
+            Kind::Eager => {
+                let synchronous = header.flags & SYNCHRONOUS != 0;
+                self.consumed(from, header.length as usize, synchronous, header.request);
+            }
+            Kind::Ready => {}
+            _ => return false,
+        }
+        self.refuse(from, gone);
+        true
     }
 }

@@ -83,6 +83,8 @@ pub struct Core {
     told: usize,
     /// Contexts that a lost peer belonged to: no receive from any source succeeds there.
     bereft: Vec<(u64, PeerId)>,
+    /// Contexts on which nothing succeeds any more, for that peer is gone.
+    severed: Vec<(u64, PeerId)>,
     /// Operations completed so far: lets waiters see that something happened.
     pub completions: u64,
     /// Eager messages sent that may be cancelled.
@@ -115,6 +117,7 @@ impl Engine {
             parted: false,
             told: 0,
             bereft: Vec::new(),
+            severed: Vec::new(),
             completions: 0,
             serial: 0,
         };
@@ -136,18 +139,23 @@ impl Engine {
         tracked: bool,
     ) -> Started {
         let wanted = data.bytes;
+        let severed = self.core.severed(context);
         let outcome = Outcome {
             source,
             tag,
             bytes: wanted as u64,
             end: End::Fine,
         };
-        if self.core.lacks_credit(to, wanted) {
+        if severed.is_none() && self.core.lacks_credit(to, wanted) {
             // It may have come back already, unread: who only sends does not look.
             self.progress();
         }
         let Engine { links, core } = self;
-        if !tracked && !synchronous && core.try_forgotten(links, &data, to, context, source, tag) {
+        if severed.is_none()
+            && !tracked
+            && !synchronous
+            && core.try_forgotten(links, &data, to, context, source, tag)
+        {
             return Started::Done(outcome);
         }
         let ticket = core.operations.insert(Operation {
@@ -168,7 +176,10 @@ impl Engine {
             posted: None,
             outcome,
         });
-        if core.peers[to.0 as usize].is_gone() {
+        if let Some(gone) = severed {
+            core.complete(ticket, End::Lost(gone));
+            core.refuse(to, gone);
+        } else if core.peers[to.0 as usize].is_gone() {
             core.complete(ticket, End::Lost(to));
         } else {
             core.peers[to.0 as usize].sends.push_back(ticket);
@@ -331,6 +342,7 @@ impl Engine {
     /// Forgets the queues of a context that will not be used again, if nothing stands in them.
     pub fn drop_context(&mut self, context: u64) {
         self.core.bereft.retain(|&(c, _)| c != context);
+        self.core.severed.retain(|&(c, _)| c != context);
         self.core.contexts.forget(context);
     }
 }
@@ -531,6 +543,9 @@ impl Sink for Core {
     #[inline]
     fn frame(&mut self, from: PeerId, header: &Header, payload: &[u8]) {
         self.peers[from.0 as usize].talked = true;
+        if self.parted && self.turned_away(from, header) {
+            return;
+        }
         match header.kind {
             Kind::Eager => self.on_eager(from, header, payload),
             Kind::Ready => self.on_ready(from, header),
@@ -541,6 +556,7 @@ impl Sink for Core {
             Kind::Cancel => self.on_cancel(from, header),
             Kind::Cancelled => self.on_cancelled(from, header),
             Kind::Goodbye => self.on_goodbye(from),
+            Kind::Loss => self.on_hearsay(from, header.request),
         }
     }
 

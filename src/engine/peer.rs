@@ -27,6 +27,8 @@ pub struct Peer {
     pub lost: Option<Box<str>>,
     /// Has anything been exchanged?
     pub talked: bool,
+    /// How many of the lost it was told of.
+    pub told: usize,
 }
 
 impl Peer {
@@ -41,6 +43,7 @@ impl Peer {
             goodbye: false,
             lost: None,
             talked: false,
+            told: 0,
         }
     }
 

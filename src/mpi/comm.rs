@@ -90,12 +90,19 @@ impl Comms {
         }
     }
 
-    /// Tells the engine in which communicators a lost process was.
+    /// Tells the engine in which communicators a lost process was: receives from any source fail there, and so do
+    /// collectives, wherever among the members the loss would have been felt.
     #[cold]
     pub fn bereave(&self, engine: &mut Engine, peer: PeerId) {
         for (_, comm) in self.table.iter() {
-            if comm.targets().members.contains(&peer) {
+            let local = comm.group.members.contains(&peer);
+            let remote = comm.remote.as_ref();
+            let remote = remote.is_some_and(|group| group.members.contains(&peer));
+            if remote || (local && comm.remote.is_none()) {
                 engine.bereave(comm.context, peer);
+            }
+            if local || remote {
+                sever(engine, comm.context, comm.local_context, peer);
             }
         }
     }
@@ -120,6 +127,16 @@ impl Comms {
 impl Default for Comms {
     fn default() -> Comms {
         Comms::new()
+    }
+}
+
+/// Ends the collectives and constructions of a communicator with these contexts.
+#[cold]
+pub fn sever(engine: &mut Engine, context: u64, local_context: u64, gone: PeerId) {
+    engine.sever(context + COLLECTIVE, gone);
+    engine.sever(context + CONSTRUCTION, gone);
+    if local_context != context {
+        engine.sever(local_context + LOCAL_PHASE, gone);
     }
 }
 

@@ -1,6 +1,7 @@
 //! MPI's semantics, a file a chapter, over the engine. Nothing here blocks, calls user code or knows an ABI.
 
 pub mod attribute;
+mod begin;
 pub mod buffered;
 pub mod collective;
 pub mod comm;

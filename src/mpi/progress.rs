@@ -7,7 +7,7 @@ use crate::fail;
 use crate::mpi::collective::limits::Limits;
 use crate::mpi::collective::running::{self, Port, Rank, Running, State};
 use crate::mpi::collective::{Call, Place};
-use crate::mpi::comm::{Comms, COLLECTIVE, LOCAL_PHASE};
+use crate::mpi::comm::{self, Comms, COLLECTIVE, LOCAL_PHASE};
 use crate::mpi::group::Group;
 use crate::mpi::request::Request;
 use crate::mpi::World;
@@ -255,6 +255,8 @@ impl Port for Channel<'_> {
                 ),
             )),
             End::Lost(peer) => {
+                // What would be sent from here on lacks what it brought.
+                comm::sever(self.engine, self.lane.context, self.lane.local_context, peer);
                 Err(Error::new(Class::ProcAborted, format!("rank {} of MPI_COMM_WORLD is gone", peer.0)))
             }
         })

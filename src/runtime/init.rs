@@ -7,22 +7,13 @@ use crate::base::constant::{
 use crate::base::error::{Class, Error, Result};
 use crate::base::id::PeerId;
 use crate::base::trace;
-use crate::bootstrap::{Bootstrap, Identity};
+use crate::bootstrap::Bootstrap;
 use crate::engine::Engine;
 use crate::fail;
-use crate::mpi::attribute::{Attributes, Owner};
-use crate::mpi::comm::Comm;
-use crate::mpi::group::Group;
-use crate::mpi::info::Info;
-use crate::mpi::World;
+use crate::mpi::attribute::Owner;
 use crate::runtime::process::{Model, Runtime, State};
 use crate::transport::links::{Links, Options};
 use std::sync::atomic::Ordering;
-use std::sync::Arc;
-
-/// Contexts of the predefined communicators; those of others begin at 2^40.
-const WORLD_CONTEXT: u64 = 8;
-const SELF_CONTEXT: u64 = 16;
 
 impl Runtime {
     /// Starts MPI at the wanted thread level; returns the level provided.
@@ -105,7 +96,7 @@ impl Runtime {
         let engine = Engine::new(links, me, identity.size, settings.eager);
         self.patience
             .set(identity.local_size, cores(), settings.spin);
-        self.with(|world| world.begin(engine, &identity));
+        self.with(|world| world.begin(engine, identity.size, identity.appnum, identity.universe));
         self.level.store(required, Ordering::Release);
         if required == THREAD_MULTIPLE {
             self.gate.share();
@@ -183,42 +174,6 @@ impl Runtime {
 /// Processors that this process may use.
 pub fn cores() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| n.get() as u32)
-}
-
-impl World {
-    fn begin(&mut self, engine: Engine, identity: &Identity) {
-        let me = PeerId(identity.rank);
-        self.groups.me = me;
-        self.keyvals
-            .set_predefined(Some(identity.appnum), identity.universe);
-        let all = Group::new((0..identity.size).map(PeerId).collect(), me);
-        let alone = Group::new(vec![me], me);
-        let comm = |context, group: &Arc<Group>, name: &str| {
-            Box::new(Comm {
-                context,
-                rank: group.me.unwrap_or(0),
-                group: group.clone(),
-                remote: None,
-                local: None,
-                local_context: context,
-                collectives: 0,
-                attributes: Attributes::default(),
-                topology: None,
-                name: name.to_string(),
-                errhandler: handle::ERRORS_ARE_FATAL,
-                info: Info::default(),
-            })
-        };
-        self.comms.table.set(
-            handle::COMM_WORLD,
-            comm(WORLD_CONTEXT, &all, "MPI_COMM_WORLD"),
-        );
-        self.comms.table.set(
-            handle::COMM_SELF,
-            comm(SELF_CONTEXT, &alone, "MPI_COMM_SELF"),
-        );
-        self.engine = Some(engine);
-    }
 }
 
 impl Runtime {

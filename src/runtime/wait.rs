@@ -17,6 +17,10 @@ const SHORT: Duration = Duration::from_millis(4);
 /// Spins of threads that meet at the gate: each keeps the others out.
 const CROWDED: u32 = 500;
 
+/// After so many sleeps in one wait the peers are asked whether they live: of one to whom this rank never spoke,
+/// nothing else would tell the end.
+const UNEASY: u32 = 16;
+
 /// Calls that only test, between two looks at whether the peers still live.
 const POKES: u32 = 4096;
 /// The same for naps.
@@ -148,6 +152,9 @@ impl Runtime {
         }
         self.with(|world| {
             if let Some(engine) = &mut world.engine {
+                if times == UNEASY {
+                    engine.inquire();
+                }
                 engine.links.sleep(if shared { SHORT } else { LONGEST });
             } else {
                 std::thread::sleep(Duration::from_micros(50));

@@ -65,6 +65,8 @@ struct Net {
     /// By receiver, then sender.
     queues: Vec<VecDeque<Flight>>,
     dead: Vec<bool>,
+    /// Of each dead, the only one who sees that it is; `None`: everybody.
+    witness: Vec<Option<u32>>,
 }
 
 impl Net {
@@ -99,6 +101,7 @@ impl Sim {
             tick: 0,
             queues: (0..ranks * ranks).map(|_| VecDeque::new()).collect(),
             dead: vec![false; ranks],
+            witness: vec![None; ranks],
         }));
         let endpoints = (0..settings.ranks)
             .map(|me| Endpoint {
@@ -120,6 +123,12 @@ impl Sim {
         for from in 0..net.settings.ranks {
             net.queue(peer.0, from).clear();
         }
+    }
+
+    /// The same, but only one peer sees it by itself, as where links are made on first use.
+    pub fn kill_before(&self, peer: PeerId, witness: PeerId) {
+        lock(&self.net).witness[peer.0 as usize] = Some(witness.0);
+        self.kill(peer);
     }
 
     /// Ticks so far.
@@ -166,7 +175,13 @@ impl Endpoint {
     pub fn send(&mut self, to: PeerId, header: &Header, fill: impl FnOnce(&mut [u8])) -> Sent {
         let mut net = lock(&self.net);
         if net.dead[to.0 as usize] || net.dead[self.me as usize] {
-            return Sent::Lost;
+            let unseen = net.witness[to.0 as usize].is_some_and(|w| w != self.me);
+            if !unseen {
+                return Sent::Lost;
+            }
+            // Who speaks to the dead learns of it.
+            net.witness[to.0 as usize] = None;
+            return Sent::Done;
         }
         let (busy, delay, capacity) =
             (net.settings.busy, net.settings.delay, net.settings.capacity);
@@ -206,6 +221,7 @@ impl Endpoint {
                     self.arrived.push((from, flight));
                 }
                 if net.dead[from as usize]
+                    && net.witness[from as usize].is_none_or(|w| w == self.me)
                     && !self.reported[from as usize]
                     && from != self.me
                     && net.queue(self.me, from).is_empty()

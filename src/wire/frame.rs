@@ -26,7 +26,12 @@ pub enum Kind {
     Cancelled = 8,
     /// This rank has finalized and sends nothing more.
     Goodbye = 9,
+    /// The rank `request` is gone; [`NOBODY`]: tell me who is.
+    Loss = 10,
 }
+
+/// In a [`Kind::Loss`]: no news, but a question.
+pub const NOBODY: u32 = u32::MAX;
 
 /// Flag of an eager message: its sender waits for the match (synchronous mode).
 pub const SYNCHRONOUS: u8 = 1;
@@ -99,6 +104,7 @@ impl Header {
             7 => Kind::Cancel,
             8 => Kind::Cancelled,
             9 => Kind::Goodbye,
+            10 => Kind::Loss,
             _ => return None,
         };
         let u32_at =

@@ -204,7 +204,8 @@ fn nonsense_frames_do_no_harm() {
                 Some(ticket) => ticket.0,
                 None => odd(&mut random) as u32,
             };
-            const KINDS: [Kind; 8] = [
+            const KINDS: [Kind; 9] = [
+                Kind::Loss,
                 Kind::Eager,
                 Kind::Ready,
                 Kind::Clear,
@@ -214,7 +215,7 @@ fn nonsense_frames_do_no_harm() {
                 Kind::Cancel,
                 Kind::Cancelled,
             ];
-            let kind = KINDS[random.below(8) as usize];
+            let kind = KINDS[random.below(9) as usize];
             let payload = vec![9u8; random.below(400) as usize];
             let carries = matches!(kind, Kind::Eager | Kind::Piece);
             let header = Header {
@@ -238,5 +239,71 @@ fn nonsense_frames_do_no_harm() {
         }
         assert!(room[..100].iter().chain(&room[200..]).all(|&b| b == 7));
         assert!(bytes.iter().all(|&b| b == 5));
+    }
+}
+
+/// A receive from one who died before anybody had a link to it: the question finds out, and the answer travels on.
+#[test]
+fn who_waits_for_the_dead_asks_and_learns() {
+    let (sim, links) = Links::simulated(Settings::calm(4));
+    let mut engines: Vec<Engine> = (0..4)
+        .zip(links)
+        .map(|(me, links)| Engine::new(links, PeerId(me), 4, 0))
+        .collect();
+    let (mut a, mut b) = ([0u8; 4], [0u8; 4]);
+    let hers = pending(engines[0].receive(data(&mut a), 8, exact(3, 1), Some(PeerId(3))));
+    let his = pending(engines[1].receive(data(&mut b), 8, exact(0, 1), Some(PeerId(0))));
+    sim.kill_before(PeerId(3), PeerId(2));
+    for _ in 0..50 {
+        for engine in &mut engines[..2] {
+            engine.progress();
+        }
+    }
+    assert_eq!(engines[0].peek(hers), None);
+    engines[1].inquire();
+    drive(&mut engines[..2], |e| e[0].core.peers[1].talked);
+    engines[0].inquire();
+    drive(&mut engines[..2], |e| e[0].peek(hers).is_some());
+    assert_eq!(
+        engines[0].test(hers).map(|o| o.end),
+        Some(End::Lost(PeerId(3)))
+    );
+    // Rank 1 waits for a living one and goes on waiting, but knows.
+    drive(&mut engines[..2], |e| !e[1].core.lost.is_empty());
+    assert_eq!(engines[1].core.lost, [PeerId(3)]);
+    assert_eq!(engines[1].peek(his), None);
+    assert!(engines[2].core.lost.is_empty());
+}
+
+#[test]
+fn nothing_succeeds_on_a_severed_context_and_senders_hear_why() {
+    for size in [10usize, 900_000] {
+        let mut engines = engines(Settings::calm(4));
+        let mut bytes = vec![1u8; size];
+        let mut room = vec![0u8; size];
+        let early = engines[0].send(data(&mut bytes), PeerId(1), 9, 0, 1, false, true);
+        for _ in 0..10 {
+            engines[1].progress();
+        }
+        engines[1].sever(9, PeerId(3));
+        let late = engines[1].receive(data(&mut room), 9, exact(0, 1), Some(PeerId(0)));
+        assert_eq!(finish(&mut engines, 1, late).end, End::Lost(PeerId(3)));
+        drive(&mut engines, |e| !e[0].core.lost.is_empty());
+        engines[0].sever(9, PeerId(3));
+        let end = finish(&mut engines, 0, early).end;
+        assert_eq!(
+            end,
+            if size == 10 {
+                End::Fine
+            } else {
+                End::Lost(PeerId(3))
+            }
+        );
+        assert!(room.iter().all(|&b| b == 0));
+        // Elsewhere all is well.
+        let sent = engines[0].send(data(&mut bytes), PeerId(1), 8, 0, 1, false, true);
+        let received = engines[1].receive(data(&mut room), 8, exact(0, 1), Some(PeerId(0)));
+        assert_eq!(finish(&mut engines, 1, received).end, End::Fine);
+        assert_eq!(finish(&mut engines, 0, sent).end, End::Fine);
     }
 }

@@ -1,6 +1,6 @@
 //! Running a schedule, a bit at every turn of progress.
 
-use crate::base::error::{Error, Result};
+use crate::base::error::{Class, Error, Result};
 use crate::base::id::DatatypeId;
 use crate::engine;
 use crate::mpi::collective::schedule::{Data, Schedule, Step};
@@ -133,6 +133,8 @@ impl<T> Running<T> {
                     let ticket = port.recv(self.schedule.wire(data), *from);
                     self.pending.push(ticket);
                 }
+                // Without a message there is nothing to combine; on the way to the end nothing waits either.
+                Step::Copy { .. } | Step::Reduce { .. } if self.hopeless() => {}
                 Step::Copy { from, to } => self.copy(from, to),
                 Step::Reduce {
                     input,
@@ -146,6 +148,11 @@ impl<T> Running<T> {
             }
             self.at += 1;
         }
+    }
+
+    /// A member is gone.
+    fn hopeless(&self) -> bool {
+        matches!(&self.trouble, Some(error) if error.class == Class::ProcAborted)
     }
 
     /// The user's reduction has run.

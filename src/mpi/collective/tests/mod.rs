@@ -2,6 +2,7 @@
 //! algorithms and orders of delivery, from seeds.
 
 mod arguments;
+mod loss;
 mod memory;
 mod moving;
 mod neighbor;
