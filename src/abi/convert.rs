@@ -202,6 +202,9 @@ pub fn keyval_in<A: Abi>(key: c_int) -> KeyvalId {
     if let Some(&(_, engine)) = A::KEYVAL.iter().find(|pair| pair.0 == key) {
         return KeyvalId(engine as u32);
     }
+    if key as u32 == constant::handle::SECONDS_LEFT.0 {
+        return constant::handle::SECONDS_LEFT;
+    }
     let id = (key as u32).wrapping_sub(A::KEYVAL_BASE as u32);
     KeyvalId(if id >= crate::base::id::FIRST_USER {
         id

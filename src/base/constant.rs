@@ -126,6 +126,9 @@ pub mod handle {
     pub const APPNUM: KeyvalId = KeyvalId(505);
     pub const LASTUSEDCODE: KeyvalId = KeyvalId(506);
     pub const UNIVERSE_SIZE: KeyvalId = KeyvalId(507);
+    /// MAYFLY_SECONDS_LEFT of include/mayfly.h, not MPI's. The same number in every ABI: "MAYF", which no key that a
+    /// program makes ever reaches.
+    pub const SECONDS_LEFT: KeyvalId = KeyvalId(0x4d41_5946);
     pub const WIN_BASE: KeyvalId = KeyvalId(601);
     pub const WIN_DISP_UNIT: KeyvalId = KeyvalId(602);
     pub const WIN_SIZE: KeyvalId = KeyvalId(603);

@@ -76,7 +76,7 @@ impl Bootstrap {
     /// Looks for whoever started this process, in this order: a ticket of Mayfly's, a PMI-1 or PMI-2 server, nobody.
     /// Under PMIx, or under Slurm without PMI, it fails rather than let N ranks run as N jobs of one.
     pub fn find() -> Result<Bootstrap> {
-        let (identity, means) = if let Some(ticket) = ticket::take()? {
+        let (mut identity, means) = if let Some(ticket) = ticket::take()? {
             Bootstrap::join(&ticket)?
         } else if let Some((identity, store)) = pmi::find()? {
             (identity, Means::Pmi(store))
@@ -84,6 +84,9 @@ impl Bootstrap {
             refuse_foreign(|name| std::env::var(name).ok())?;
             (alone()?, Means::Alone)
         };
+        if identity.deadline_ms == 0 {
+            identity.deadline_ms = deadline(std::env::var("MAYFLY_DEADLINE").ok());
+        }
         Ok(Bootstrap {
             identity,
             means,
@@ -265,6 +268,12 @@ fn alone() -> Result<Identity> {
     })
 }
 
+/// The variable MAYFLY_DEADLINE, seconds since 1970, in milliseconds; 0 when it is not set or no number.
+fn deadline(variable: Option<String>) -> u64 {
+    let seconds = variable.and_then(|text| text.trim().parse::<u64>().ok());
+    seconds.unwrap_or(0).saturating_mul(1000)
+}
+
 /// Fails when a launcher that we cannot talk to has started several ranks.
 fn refuse_foreign(get: impl Fn(&str) -> Option<String>) -> Result<()> {
     if get("PMIX_NAMESPACE").is_some() {
@@ -318,6 +327,13 @@ mod tests {
         assert!(!refused(&[("SLURM_PROCID", "0"), ("SLURM_NTASKS", "4")]));
         // What `mayfly run` sets for programs that ask.
         assert!(!refused(&[("PMI_RANK", "0"), ("PMI_SIZE", "4")]));
+    }
+
+    #[test]
+    fn the_deadline_is_in_seconds() {
+        assert_eq!(deadline(Some("1700000000".into())), 1_700_000_000_000);
+        assert_eq!(deadline(Some("soon".into())), 0);
+        assert_eq!(deadline(None), 0);
     }
 
     #[test]

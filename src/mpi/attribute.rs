@@ -129,6 +129,8 @@ pub struct Keyvals {
     pub appnum: Option<i32>,
     /// MPI_UNIVERSE_SIZE; none: the size of MPI_COMM_WORLD.
     pub universe_size: Option<i32>,
+    /// MAYFLY_SECONDS_LEFT counts down to this, in milliseconds since 1970; 0: nothing ends us.
+    pub deadline_ms: u64,
 }
 
 impl Keyvals {
@@ -138,6 +140,7 @@ impl Keyvals {
             windows: HashMap::new(),
             appnum: None,
             universe_size: None,
+            deadline_ms: 0,
         }
     }
 
@@ -215,9 +218,15 @@ impl Default for Keyvals {
     }
 }
 
-/// A key that MPI itself defines: those of communicators are 501 to 507, those of windows 601 to 605.
+/// A key that MPI itself defines (those of communicators are 501 to 507, those of windows 601 to 605), or Mayfly.
 pub fn is_predefined(id: KeyvalId) -> bool {
-    matches!(id.0, 501..=507 | 601..=605)
+    matches!(id.0, 501..=507 | 601..=605) || id == handle::SECONDS_LEFT
+}
+
+/// Whole seconds from `now_ms` to the deadline, both in milliseconds since 1970; none without a deadline.
+pub fn seconds_left(deadline_ms: u64, now_ms: u64) -> Option<i32> {
+    let left = deadline_ms.saturating_sub(now_ms) / 1000;
+    (deadline_ms != 0).then(|| left.min(i32::MAX as u64) as i32)
 }
 
 #[cfg(test)]
@@ -248,6 +257,15 @@ mod tests {
         assert_ne!(other, id);
         keys.release(id);
         assert_eq!(keys.free(id, Kind::Comm).unwrap_err().class, Class::Keyval);
+    }
+
+    #[test]
+    fn the_seconds_left_stop_at_nought() {
+        assert_eq!(seconds_left(0, 5), None);
+        assert_eq!(seconds_left(61_999, 2_000), Some(59));
+        assert_eq!(seconds_left(2_000, 9_000), Some(0));
+        assert_eq!(seconds_left(u64::MAX, 0), Some(i32::MAX));
+        assert!(is_predefined(handle::SECONDS_LEFT));
     }
 
     #[test]

@@ -96,7 +96,10 @@ impl Runtime {
         let engine = Engine::new(links, me, identity.size, settings.eager);
         self.patience
             .set(identity.local_size, cores(), settings.spin);
-        self.with(|world| world.begin(engine, identity.size, identity.appnum, identity.universe));
+        self.with(|world| {
+            world.begin(engine, identity.size, identity.appnum, identity.universe);
+            world.keyvals.deadline_ms = identity.deadline_ms;
+        });
         self.level.store(required, Ordering::Release);
         if required == THREAD_MULTIPLE {
             self.gate.share();

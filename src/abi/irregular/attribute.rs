@@ -210,8 +210,9 @@ pub unsafe fn win_create_keyval<A: Abi>(
     }
 }
 
-/// The integers that predefined attributes point to, MPI_TAG_UB first: programs may keep the pointers.
-static INTEGERS: [AtomicI32; 7] = [const { AtomicI32::new(0) }; 7];
+/// The integers that predefined attributes point to, MPI_TAG_UB first and MAYFLY_SECONDS_LEFT last: programs may keep
+/// the pointers.
+static INTEGERS: [AtomicI32; 8] = [const { AtomicI32::new(0) }; 8];
 
 /// The attribute's value as C sees it.
 fn value_of<A: Abi>(value: AttributeValue) -> *mut c_void {
@@ -223,7 +224,8 @@ fn value_of<A: Abi>(value: AttributeValue) -> *mut c_void {
                 handle::LASTUSEDCODE => value - LASTCODE + A::LASTCODE,
                 _ => value,
             };
-            let index = (key.0 - handle::TAG_UB.0) as usize % INTEGERS.len();
+            let index = (key.0 - handle::TAG_UB.0) as usize;
+            let index = index.min(INTEGERS.len() - 1);
             INTEGERS[index].store(value, Ordering::Relaxed);
             INTEGERS[index].as_ptr().cast()
         }

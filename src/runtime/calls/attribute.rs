@@ -5,7 +5,7 @@ use crate::base::constant::{handle, ANY_SOURCE, PROC_NULL, TAG_MAX};
 use crate::base::error::{Error, Result};
 use crate::base::id::{CommId, DatatypeId, KeyvalId, WinId};
 use crate::fail;
-use crate::mpi::attribute::{is_predefined, Attributes, Copy, Delete, Kind, Owner};
+use crate::mpi::attribute::{is_predefined, seconds_left, Attributes, Copy, Delete, Kind, Owner};
 use crate::mpi::World;
 use crate::runtime::Runtime;
 
@@ -153,9 +153,11 @@ fn delete_attr(rt: &Runtime, owner: Owner, key: KeyvalId) -> Result<()> {
 
 fn get_attr(rt: &Runtime, owner: Owner, key: KeyvalId) -> Result<Option<AttributeValue>> {
     rt.with(|w| {
-        if let (Owner::Comm(comm), 501..=507) = (owner, key.0) {
-            w.comms.get(comm)?;
-            return predefined(w, key);
+        if let Owner::Comm(comm) = owner {
+            if matches!(key.0, 501..=507) || key == handle::SECONDS_LEFT {
+                w.comms.get(comm)?;
+                return predefined(w, key);
+            }
         }
         let value = attributes(w, owner)?.get(key);
         w.keyvals.get(key, owner.kind())?;
@@ -177,9 +179,16 @@ fn predefined(w: &World, key: KeyvalId) -> Result<Option<AttributeValue>> {
             Some(size) => Some(size),
             None => Some(w.comms.get(handle::COMM_WORLD)?.size() as i32),
         },
+        handle::SECONDS_LEFT => seconds_left(w.keyvals.deadline_ms, now_ms()),
         _ => None,
     };
     Ok(value.map(|value| AttributeValue::Int(value, key)))
+}
+
+/// Milliseconds since 1970: the clock that platforms state deadlines in.
+fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
 }
 
 macro_rules! per_object {
