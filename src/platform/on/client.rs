@@ -19,9 +19,8 @@ const QUOTE: usize = 240;
 /// A platform cannot make us pause for longer than this.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
-/// A client that trusts the public roots and the certificates in the PEM files named, follows no redirects (they would
-/// carry a pass to somebody else) and repeats nothing by itself.
-pub fn client(bundles: &[String]) -> Result<reqwest::Client, String> {
+/// What lets us believe a server: the public roots, and the certificates in the PEM files named.
+pub fn tls(bundles: &[String]) -> Result<rustls::ClientConfig, String> {
     let mut roots = rustls::RootCertStore {
         roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
     };
@@ -33,13 +32,16 @@ pub fn client(bundles: &[String]) -> Result<reqwest::Client, String> {
         }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
+    let versions = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|e| format!("TLS cannot be set up: {e}"))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .map_err(|e| format!("TLS cannot be set up: {e}"))?;
+    Ok(versions.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// A client that follows no redirects (they would carry a pass to somebody else) and repeats nothing by itself.
+pub fn client(bundles: &[String]) -> Result<reqwest::Client, String> {
     reqwest::Client::builder()
-        .use_preconfigured_tls(tls)
+        .use_preconfigured_tls(tls(bundles)?)
         .user_agent(concat!("mayfly/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
