@@ -1,6 +1,7 @@
 //! The `mayfly` command.
 
 mod inspect;
+mod pack;
 mod run;
 mod serve;
 
@@ -24,6 +25,8 @@ enum Command {
     },
     /// Runs a rendezvous where the ranks of jobs meet
     Serve(serve::Arguments),
+    /// Turns a program into a function: a zip, an OCI image or a Kubernetes manifest
+    Pack(pack::Arguments),
     /// Tells which MPI a program was built for and whether it can run here
     #[command(disable_help_flag = true)]
     Inspect {
@@ -36,6 +39,7 @@ fn main() {
     let status = match Arguments::parse().command {
         Command::Run { arguments } => run::main(arguments),
         Command::Serve(arguments) => serve::main(&arguments),
+        Command::Pack(arguments) => pack::main(&arguments),
         Command::Inspect { arguments } => inspect::main(&arguments),
     };
     std::process::exit(status);

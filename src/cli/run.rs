@@ -1,7 +1,7 @@
 //! `mayfly run`: starts the ranks of a job on this machine.
 
 mod flags;
-mod words;
+pub mod words;
 
 use mayfly::platform::launch;
 use std::ffi::OsString;

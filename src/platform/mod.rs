@@ -3,6 +3,7 @@
 pub mod elf;
 pub mod launch;
 pub mod on;
+pub mod pack;
 pub mod package;
 pub mod start;
 pub mod task;

@@ -1,5 +1,6 @@
 //! One ELF file, read as the loader reads it: through its program headers, never through its sections (which may be stripped).
 
+use super::versions::{self, Wish};
 use object::elf::{self, FileHeader64, ProgramHeader64, Sym64};
 use object::read::elf::{Dynamic, FileHeader, GnuHashTable, HashTable, ProgramHeader, Sym};
 use object::read::{ReadCache, ReadRef, StringTable};
@@ -91,6 +92,10 @@ pub struct Image {
     pub binds_now: bool,
     /// setuid or setgid: the loader ignores LD_LIBRARY_PATH and LD_PRELOAD.
     pub privileged: bool,
+    /// The dynamic loader that a program asks for.
+    pub interpreter: Option<String>,
+    /// The newest glibc it wants.
+    pub glibc: Option<Wish>,
 }
 
 /// The first bytes of a file, told apart.
@@ -104,7 +109,7 @@ type Header = FileHeader64<Endianness>;
 type Segment = ProgramHeader64<Endianness>;
 
 /// One file's bytes, fetched piece by piece as they are asked for (a program of a gigabyte costs its tables), and its program headers.
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     data: &'a ReadCache<&'a File>,
     path: &'a Path,
     length: u64,
@@ -113,7 +118,7 @@ struct Reader<'a> {
 }
 
 /// This machine's byte order: [`check_machine`] has seen to it.
-const ORDER: Endianness = Endianness::Little;
+pub(super) const ORDER: Endianness = Endianness::Little;
 /// No name, table or header of a sound program is larger, bytes.
 const LARGEST: u64 = 1 << 30;
 
@@ -148,6 +153,14 @@ pub fn open(path: &Path) -> Result<Magic, Trouble> {
 }
 
 impl Image {
+    /// Opens and reads a file; None: a script.
+    pub fn of(path: &Path) -> Result<Option<Image>, Trouble> {
+        match open(path)? {
+            Magic::Elf(file) => Image::read(path, &file).map(Some),
+            Magic::Script(_) => Ok(None),
+        }
+    }
+
     /// Reads an ELF file of this machine's kind.
     pub fn read(path: &Path, file: &File) -> Result<Image, Trouble> {
         let meta = file.metadata().map_err(|e| Trouble::Io(path.into(), e))?;
@@ -184,15 +197,16 @@ impl Image {
                 .flat_map(|all| all.split(':').filter(|s| !s.is_empty()).map(String::from))
                 .collect())
         };
-        let interpreter = reader.has(elf::PT_INTERP);
+        let interpreter = reader.interpreter()?;
         // A static PIE has a dynamic segment without loader or NEEDED; a library has no loader either, but a SONAME or the flag missing.
         let pie = flags1.contains(elf::DF_1_PIE);
         let shape = match () {
-            () if interpreter => Shape::Program,
+            () if interpreter.is_some() => Shape::Program,
             () if reader.dynamic.is_empty() || pie || kind == elf::ET_EXEC => Shape::Static,
             () => Shape::Library,
         };
-        let (imports, exports) = reader.dynamic_symbols(&strings)?;
+        let symbols = reader.symbols(&strings)?;
+        let (imports, exports) = reader.dynamic_symbols(symbols, &strings)?;
         Ok(Image {
             path: path.into(),
             shape,
@@ -206,6 +220,8 @@ impl Image {
                 || flags.contains(elf::DF_BIND_NOW)
                 || flags1.contains(elf::DF_1_NOW),
             privileged: meta.mode() & 0o6000 != 0,
+            glibc: versions::newest(&reader, symbols),
+            interpreter,
         })
     }
 
@@ -292,8 +308,18 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn has(&self, kind: elf::ProgramType) -> bool {
-        self.segments.iter().any(|s| s.p_type(ORDER) == kind)
+    fn interpreter(&self) -> Result<Option<String>, Trouble> {
+        let mut found = self.segments.iter();
+        let Some(segment) = found.find(|s| s.p_type(ORDER) == elf::PT_INTERP) else {
+            return Ok(None);
+        };
+        let (offset, size) = segment.file_range(ORDER);
+        let path = self
+            .data
+            .read_bytes_at(offset, size.min(4096))
+            .map_err(|()| self.damaged("its loader's name cannot be read"))?;
+        let path = path.split(|byte| *byte == 0).next().unwrap_or(path);
+        Ok(Some(String::from_utf8_lossy(path).into_owned()))
     }
 
     fn load_dynamic(&mut self) -> Result<(), Trouble> {
@@ -319,12 +345,12 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn one(&self, tag: elf::DynamicTag) -> Option<u64> {
+    pub(super) fn one(&self, tag: elf::DynamicTag) -> Option<u64> {
         self.dynamic.iter().find(|d| d.tag == tag).map(|d| d.val)
     }
 
     /// `size` bytes at an address of the loaded program; without a size, as far as the next table or the segment's end.
-    fn table(&self, address: u64, size: Option<u64>) -> Result<&'a [u8], Trouble> {
+    pub(super) fn table(&self, address: u64, size: Option<u64>) -> Result<&'a [u8], Trouble> {
         let place = self.segments.iter().find_map(|segment| {
             let (offset, length) = segment.file_range(ORDER);
             let inside = address.checked_sub(segment.p_vaddr(ORDER))?;
@@ -349,7 +375,7 @@ impl<'a> Reader<'a> {
             .map_err(|()| self.damaged(format!("{size} bytes at {offset} cannot be read")))
     }
 
-    fn strings(&self) -> Result<StringTable<'a>, Trouble> {
+    pub(super) fn strings(&self) -> Result<StringTable<'a>, Trouble> {
         let (address, size) = (self.one(elf::DT_STRTAB), self.one(elf::DT_STRSZ));
         let (Some(address), Some(size)) = (address, size) else {
             return Ok(StringTable::default());
@@ -358,7 +384,7 @@ impl<'a> Reader<'a> {
         Ok(StringTable::new(bytes, 0, size))
     }
 
-    fn name(&self, strings: &StringTable<'a>, at: u64) -> Result<String, Trouble> {
+    pub(super) fn name(&self, strings: &StringTable<'a>, at: u64) -> Result<String, Trouble> {
         let found = u32::try_from(at).ok().and_then(|at| strings.get(at).ok());
         match found {
             Some(name) => Ok(String::from_utf8_lossy(name).into_owned()),
@@ -400,10 +426,11 @@ impl<'a> Reader<'a> {
     /// The names of what it imports, and of the functions it exports.
     fn dynamic_symbols(
         &self,
+        symbols: &[Sym64<Endianness>],
         strings: &StringTable<'a>,
     ) -> Result<(Vec<String>, Vec<String>), Trouble> {
         let (mut imports, mut exports) = (Vec::new(), Vec::new());
-        for symbol in self.symbols(strings)?.iter().skip(1) {
+        for symbol in symbols.iter().skip(1) {
             let name = self.name(strings, symbol.st_name(ORDER).into())?;
             if symbol.is_undefined(ORDER) {
                 imports.push(name);

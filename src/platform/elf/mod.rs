@@ -1,12 +1,16 @@
 //! What a program is, before it is run: which MPI it was built for, and whether Mayfly's library can take that one's place.
 
+mod closure;
 mod family;
 mod image;
 mod search;
+mod versions;
 
+pub use closure::{closure, Closure, Object};
 pub use family::{family, Abi, Family};
 pub use image::{Image, Shape, Trouble};
 pub use search::{Surroundings, Way};
+pub use versions::{Glibc, Wish};
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::fmt;
@@ -420,4 +424,4 @@ fn note_library(
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

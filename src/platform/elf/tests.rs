@@ -6,10 +6,10 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A folder that goes away.
-struct Folder(PathBuf);
+pub struct Folder(pub PathBuf);
 
 impl Folder {
-    fn new() -> Folder {
+    pub fn new() -> Folder {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("mayfly-elf-{}-{number}", std::process::id()));
@@ -17,17 +17,17 @@ impl Folder {
         Folder(path)
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    pub fn at(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
         fs::write(self.at(name), bytes).unwrap();
         self.at(name)
     }
 
     /// Compiles `source` to `name` with more arguments for cc.
-    fn cc(&self, name: &str, source: &str, arguments: &[&str]) -> PathBuf {
+    pub fn cc(&self, name: &str, source: &str, arguments: &[&str]) -> PathBuf {
         let input = self.write(&format!("{}.c", name.replace('/', "_")), source);
         fs::create_dir_all(self.at(name).parent().unwrap()).unwrap();
         let mut cc = Command::new("cc");
@@ -46,7 +46,7 @@ impl Folder {
     }
 
     /// A library that offers MPI_Init and MPI_Send under a SONAME.
-    fn mpi(&self, folder: &str, soname: &str) -> PathBuf {
+    pub fn mpi(&self, folder: &str, soname: &str) -> PathBuf {
         let source = "int PMPI_Init(void*a,void*b){return 0;}\
             int MPI_Init(void*a,void*b){return 0;}\
             int MPI_Send(void){return 0;}";
@@ -65,7 +65,7 @@ impl Drop for Folder {
     }
 }
 
-const USER: &str = "int MPI_Init(void*,void*);int MPI_Send(void);\
+pub const USER: &str = "int MPI_Init(void*,void*);int MPI_Send(void);\
     int main(void){return MPI_Init(0,0)+MPI_Send();}";
 
 fn here() -> Surroundings {

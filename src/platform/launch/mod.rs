@@ -12,6 +12,7 @@ pub(super) mod spawn;
 mod supervise;
 
 pub use os::hold_signals;
+pub use program::{library_folder, locate_program};
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -121,7 +121,7 @@ impl Program {
 }
 
 /// Where our libraries are: `MAYFLY_LIBRARIES`, or `../lib/mayfly` beside the command.
-fn library_folder() -> PathBuf {
+pub fn library_folder() -> PathBuf {
     if let Some(folder) = std::env::var_os("MAYFLY_LIBRARIES") {
         return folder.into();
     }
@@ -147,6 +147,15 @@ fn locate(part: &Part, search: OsString) -> Option<PathBuf> {
         .map(|folder| here.join(folder).join(name))
         .find(executable)
         .or_else(|| beside.into_iter().find(|path| path.is_file()))
+}
+
+/// The file of a program that is named as on a command line: a path, or a name in PATH or the current folder.
+pub fn locate_program(name: &Path) -> Option<PathBuf> {
+    let part = Part {
+        program: name.into(),
+        ..Part::default()
+    };
+    locate(&part, std::env::var_os("PATH").unwrap_or_default())
 }
 
 fn is_executable(path: &Path) -> bool {
