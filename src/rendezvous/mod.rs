@@ -8,6 +8,8 @@ pub mod message;
 pub mod registry;
 
 #[cfg(feature = "command")]
+pub mod dial;
+#[cfg(feature = "command")]
 pub mod place;
 #[cfg(feature = "command")]
 pub mod server;
