@@ -12,6 +12,8 @@ pub mod dial;
 #[cfg(feature = "command")]
 pub mod place;
 #[cfg(feature = "command")]
+pub mod relay;
+#[cfg(feature = "command")]
 pub mod server;
 #[cfg(feature = "command")]
 pub mod tls;

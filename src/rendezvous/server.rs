@@ -5,6 +5,7 @@
 //! pass) become a role's connection; `GET /healthz`.
 
 mod http;
+pub mod limits;
 mod member;
 
 pub use http::{JobCreated, JobRequest, JobStatus};
@@ -83,6 +84,7 @@ impl Service {
         on_event: OnEvent,
     ) -> io::Result<Service> {
         listener.set_nonblocking(true)?;
+        widen(&listener);
         let address = listener.local_addr()?;
         let inner = Arc::new(Inner {
             core: Mutex::default(),
@@ -325,6 +327,19 @@ impl Inner {
             }
         }
     }
+}
+
+/// A burst of a thousand ranks fits into the listener's queue, and connections whose other machine vanished are found
+/// out: accepted sockets inherit the keep-alive.
+pub(super) fn widen(listener: &TcpListener) {
+    let socket = socket2::SockRef::from(listener);
+    let alive = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(20))
+        .with_retries(3);
+    // Without either all goes on, only slower.
+    let _ = socket.listen(4_096);
+    let _ = socket.set_tcp_keepalive(&alive);
 }
 
 type UpgradeSlot =

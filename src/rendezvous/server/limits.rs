@@ -1,0 +1,378 @@
+//! How much strangers may cost: connections in all and from one source, arrivals and failures per second, log lines.
+//!
+//! A source is an IPv4 address or an IPv6 network of 64 bits. Many ranks may stand behind one address translator, so
+//! that the limits per source bite on those who have not proven anything, hardly on members.
+
+use crate::base::trace;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+/// Sources that are remembered; beyond, those that cost nothing at the moment are forgotten.
+const SOURCES: usize = 16_384;
+/// Log lines of one kind in each [`WINDOW`].
+const LINES: u32 = 5;
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// So much at once, and so much a second in the long run.
+#[derive(Clone, Copy, Debug)]
+pub struct Rate {
+    pub burst: u32,
+    pub per_second: f64,
+}
+
+/// What is allowed.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at a time.
+    pub connections: usize,
+    /// Connections at a time from one source, of those that have proven nothing yet.
+    pub strangers: usize,
+    /// New connections of one source.
+    pub arrivals: Rate,
+    /// Wrong passes of one source.
+    pub failures: Rate,
+}
+
+impl Limits {
+    /// As many as there may be descriptors, within reason.
+    pub fn by_descriptors() -> Limits {
+        Limits {
+            connections: descriptors().saturating_sub(128).clamp(64, 65_536),
+            strangers: 2_048,
+            arrivals: Rate {
+                burst: 4_096,
+                per_second: 200.0,
+            },
+            failures: Rate {
+                burst: 20,
+                per_second: 1.0,
+            },
+        }
+    }
+}
+
+/// How many descriptors this process may open; 1,024 when nobody says.
+fn descriptors() -> usize {
+    let text = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("Max open files"));
+    let soft = line.and_then(|line| line.split_whitespace().nth(3));
+    soft.and_then(|soft| soft.parse().ok()).unwrap_or(1_024)
+}
+
+/// Why somebody is turned away before anything was read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TooMany {
+    Connections,
+    FromThisSource,
+    TooFast,
+}
+
+impl TooMany {
+    pub fn text(self) -> &'static str {
+        match self {
+            TooMany::Connections => "too many connections are open",
+            TooMany::FromThisSource => "too many of its connections have proven nothing",
+            TooMany::TooFast => "it opens connections too fast",
+        }
+    }
+}
+
+/// Counts connections and failures.
+pub struct Gate {
+    limits: Limits,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    open: usize,
+    sources: HashMap<IpAddr, Source>,
+}
+
+struct Source {
+    strangers: usize,
+    arrivals: Bucket,
+    failures: Bucket,
+}
+
+/// What is left of a [`Rate`].
+struct Bucket {
+    left: f64,
+    at: Instant,
+}
+
+impl Bucket {
+    fn full(rate: Rate, now: Instant) -> Bucket {
+        Bucket {
+            left: f64::from(rate.burst),
+            at: now,
+        }
+    }
+
+    fn refill(&mut self, rate: Rate, now: Instant) {
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        self.left = (self.left + passed * rate.per_second).min(f64::from(rate.burst));
+        self.at = self.at.max(now);
+    }
+
+    /// Takes one; false when there is none.
+    fn take(&mut self, rate: Rate, now: Instant) -> bool {
+        self.refill(rate, now);
+        let enough = self.left >= 1.0;
+        if enough {
+            self.left -= 1.0;
+        }
+        enough
+    }
+}
+
+fn source(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => IpAddr::V4(ip),
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
+    }
+}
+
+impl Gate {
+    pub fn new(limits: Limits) -> Arc<Gate> {
+        Arc::new(Gate {
+            limits,
+            state: Mutex::default(),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|p| p.into_inner())
+    }
+
+    /// Connections that hold a place.
+    pub fn open(&self) -> usize {
+        self.state().open
+    }
+
+    /// A new connection. Its place is free again when it is dropped.
+    pub fn admit(self: &Arc<Gate>, ip: IpAddr, now: Instant) -> Result<Place, TooMany> {
+        let from = source(ip);
+        let mut state = self.state();
+        if state.open >= self.limits.connections {
+            return Err(TooMany::Connections);
+        }
+        let entry = state.source(from, &self.limits, now);
+        if entry.strangers >= self.limits.strangers {
+            return Err(TooMany::FromThisSource);
+        }
+        if !entry.arrivals.take(self.limits.arrivals, now) {
+            return Err(TooMany::TooFast);
+        }
+        entry.strangers += 1;
+        state.open += 1;
+        Ok(Place {
+            gate: self.clone(),
+            stranger: Some(from),
+        })
+    }
+
+    /// Somebody there showed a wrong pass. False: they do so too often.
+    pub fn failed(&self, ip: IpAddr, now: Instant) -> bool {
+        let mut state = self.state();
+        let entry = state.source(source(ip), &self.limits, now);
+        entry.failures.take(self.limits.failures, now)
+    }
+
+    /// Have they shown too many wrong passes to be listened to?
+    pub fn exhausted(&self, ip: IpAddr, now: Instant) -> bool {
+        let mut state = self.state();
+        let entry = state.source(source(ip), &self.limits, now);
+        entry.failures.refill(self.limits.failures, now);
+        entry.failures.left < 1.0
+    }
+}
+
+impl State {
+    fn source(&mut self, from: IpAddr, limits: &Limits, now: Instant) -> &mut Source {
+        if self.sources.len() >= SOURCES && !self.sources.contains_key(&from) {
+            self.sources.retain(|_, source| {
+                source.arrivals.refill(limits.arrivals, now);
+                source.failures.refill(limits.failures, now);
+                let rested = source.arrivals.left >= f64::from(limits.arrivals.burst)
+                    && source.failures.left >= f64::from(limits.failures.burst);
+                source.strangers > 0 || !rested
+            });
+        }
+        self.sources.entry(from).or_insert_with(|| Source {
+            strangers: 0,
+            arrivals: Bucket::full(limits.arrivals, now),
+            failures: Bucket::full(limits.failures, now),
+        })
+    }
+}
+
+/// One connection's place.
+pub struct Place {
+    gate: Arc<Gate>,
+    /// The source, as long as it is a stranger.
+    stranger: Option<IpAddr>,
+}
+
+impl Place {
+    /// Whoever is there has shown a right pass.
+    pub fn proven(&mut self) {
+        if let Some(from) = self.stranger.take() {
+            let mut state = self.gate.state();
+            if let Some(source) = state.sources.get_mut(&from) {
+                source.strangers = source.strangers.saturating_sub(1);
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.proven();
+        let mut state = self.gate.state();
+        state.open = state.open.saturating_sub(1);
+    }
+}
+
+/// Log lines about strangers, a few of each kind at a time.
+#[derive(Default)]
+pub struct Hushed {
+    kinds: Mutex<HashMap<&'static str, Kind>>,
+}
+
+struct Kind {
+    since: Instant,
+    said: u32,
+    kept: u64,
+}
+
+impl Hushed {
+    /// Writes the line, or counts it towards the next one of its kind.
+    pub fn line(&self, kind: &'static str, now: Instant, text: impl FnOnce() -> String) {
+        if let Some(more) = self.allows(kind, now) {
+            let text = text();
+            match more {
+                0 => trace::line(&text),
+                more => trace::line(&format!("{text} (and {more} more like it)")),
+            }
+        }
+    }
+
+    /// `Some`: a line of this kind may be written; so many were kept back before it.
+    fn allows(&self, kind: &'static str, now: Instant) -> Option<u64> {
+        let mut kinds = self.kinds.lock().unwrap_or_else(|p| p.into_inner());
+        let entry = kinds.entry(kind).or_insert(Kind {
+            since: now,
+            said: 0,
+            kept: 0,
+        });
+        if now.saturating_duration_since(entry.since) >= WINDOW {
+            (entry.since, entry.said) = (now, 0);
+        }
+        if entry.said >= LINES {
+            entry.kept += 1;
+            return None;
+        }
+        entry.said += 1;
+        Some(std::mem::take(&mut entry.kept))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits() -> Limits {
+        Limits {
+            connections: 5,
+            strangers: 2,
+            arrivals: Rate {
+                burst: 4,
+                per_second: 1.0,
+            },
+            failures: Rate {
+                burst: 2,
+                per_second: 0.5,
+            },
+        }
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn strangers_take_few_places_and_members_many() {
+        let (gate, now) = (Gate::new(limits()), Instant::now());
+        let a = ip("192.0.2.1");
+        let mut first = gate.admit(a, now).unwrap();
+        let second = gate.admit(a, now).unwrap();
+        assert_eq!(gate.admit(a, now).err(), Some(TooMany::FromThisSource));
+        first.proven();
+        first.proven();
+        let third = gate.admit(a, now).unwrap();
+        assert_eq!(gate.open(), 3);
+        drop((second, third));
+        let _fourth = gate.admit(a, now).unwrap();
+        assert_eq!(gate.admit(a, now).err(), Some(TooMany::TooFast));
+        // In the long run one a second; and others are not held responsible.
+        let later = now + Duration::from_millis(1_100);
+        let _fifth = gate.admit(a, later).unwrap();
+        let _others = [gate.admit(ip("192.0.2.2"), now), gate.admit(ip("::1"), now)];
+        assert_eq!(gate.admit(ip("::2"), now).err(), Some(TooMany::Connections));
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_source_and_a_mapped_address_is_itself() {
+        assert_eq!(source(ip("2001:db8::1")), source(ip("2001:db8::2:3:4")));
+        assert_ne!(source(ip("2001:db8::1")), source(ip("2001:db8:0:1::1")));
+        assert_eq!(source(ip("::ffff:192.0.2.1")), ip("192.0.2.1"));
+    }
+
+    #[test]
+    fn failures_run_out_and_come_back() {
+        let (gate, now) = (Gate::new(limits()), Instant::now());
+        let a = ip("192.0.2.1");
+        assert!(gate.failed(a, now) && gate.failed(a, now));
+        assert!(gate.exhausted(a, now));
+        assert!(!gate.failed(a, now));
+        let later = now + Duration::from_secs(2);
+        assert!(!gate.exhausted(a, later));
+        assert!(gate.failed(a, later) && !gate.failed(a, later));
+        assert!(!gate.exhausted(ip("192.0.2.2"), now));
+    }
+
+    #[test]
+    fn the_table_of_sources_is_bounded_by_who_costs_something() {
+        let (gate, now) = (Gate::new(limits()), Instant::now());
+        let held = gate.admit(ip("192.0.2.1"), now).unwrap();
+        for n in 0..SOURCES as u32 * 3 {
+            let at = now + Duration::from_secs(u64::from(n));
+            drop(gate.admit(IpAddr::V4((n + 1).into()), at));
+        }
+        let state = gate.state();
+        assert!(state.sources.len() <= SOURCES);
+        assert!(state.sources.contains_key(&ip("192.0.2.1")));
+        drop((state, held));
+        assert_eq!(gate.open(), 0);
+    }
+
+    #[test]
+    fn lines_of_a_kind_are_few_and_the_rest_is_counted() {
+        let (hushed, now) = (Hushed::default(), Instant::now());
+        let said = (0..100).filter(|_| hushed.allows("a", now).is_some());
+        assert_eq!(said.count(), LINES as usize);
+        assert_eq!(hushed.allows("b", now), Some(0));
+        let later = now + WINDOW;
+        assert_eq!(hushed.allows("a", later), Some(100 - u64::from(LINES)));
+        assert_eq!(hushed.allows("a", later), Some(0));
+    }
+
+    #[test]
+    fn there_are_descriptors() {
+        assert!(descriptors() >= 64);
+        assert!(Limits::by_descriptors().connections >= 64);
+    }
+}
