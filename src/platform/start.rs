@@ -1,7 +1,7 @@
 //! What a launcher hands to a platform for one instance, as JSON: where to meet, and as whom.
 
-use crate::rendezvous::message::{hex, unhex};
-use crate::wire::sha256::hmac;
+use crate::rendezvous::message::{hex, secrets, unhex};
+use crate::rendezvous::place;
 use serde::{Deserialize, Serialize};
 
 /// The version that this file reads and writes.
@@ -83,14 +83,6 @@ struct Text {
     hosts_key: Option<String>,
 }
 
-/// The pass of an instance's attempt, from the job's hosts key.
-pub fn pass_of(hosts_key: &[u8; 32], instance: u32, attempt: u32) -> [u8; 32] {
-    hmac(
-        hosts_key,
-        &[&instance.to_le_bytes(), &attempt.to_le_bytes()],
-    )
-}
-
 impl Text {
     fn of(place: &Place) -> Text {
         Text {
@@ -137,7 +129,7 @@ impl Text {
                 .transpose()?,
             job: field("job", &text.job)?,
         };
-        place.authority()?;
+        place.rendezvous()?;
         Ok((text, place))
     }
 }
@@ -151,30 +143,20 @@ fn absent(name: &str) -> String {
 }
 
 impl Place {
-    /// Does the rendezvous speak TLS, and its `host:port`; the port is 80 or 443 when none is written.
-    pub fn authority(&self) -> Result<(bool, String), String> {
+    /// As what dials there takes it. The URL has a scheme, and its pin stands beside it.
+    pub fn rendezvous(&self) -> Result<place::Place, String> {
         let url = &self.rendezvous;
-        let wrong =
-            || format!("its \"rendezvous\" {url:?} is not http://HOST:PORT or https://HOST:PORT");
-        let (tls, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
-            (Some(rest), _) => (true, rest),
-            (_, Some(rest)) => (false, rest),
-            _ => return Err(wrong()),
-        };
-        let rest = rest.trim_end_matches('/');
-        let strange = |c: char| c.is_whitespace() || c.is_control() || "/@?#".contains(c);
-        if rest.is_empty() || rest.starts_with(':') || rest.contains(strange) {
-            return Err(wrong());
+        if !url.contains("://") || url.contains('#') {
+            return Err(format!(
+                "its \"rendezvous\" {url:?} is not http://HOST:PORT or https://HOST:PORT"
+            ));
         }
-        // `[::1]` has colons of its own.
-        let tail = rest.rsplit(']').next().unwrap_or(rest);
-        match tail.split_once(':') {
-            None => Ok((tls, format!("{rest}:{}", if tls { 443 } else { 80 }))),
-            Some((_, port)) if port.parse::<u16>().is_ok_and(|p| p > 0) => {
-                Ok((tls, rest.to_string()))
-            }
-            Some(_) => Err(wrong()),
+        let mut place = place::Place::parse(url)?;
+        if self.pin.is_some() && !place.tls {
+            return Err(format!("it has a \"pin\", but {url} has no certificate"));
         }
+        place.pin = self.pin;
+        Ok(place)
     }
 }
 
@@ -234,7 +216,7 @@ impl Common {
             place: self.place.clone(),
             instance,
             attempt,
-            pass: pass_of(&self.hosts_key, instance, attempt),
+            pass: secrets::host_pass(&self.hosts_key, instance, attempt),
         }
     }
 }
@@ -266,7 +248,7 @@ mod tests {
         assert_eq!(Start::from_json(json.as_bytes()), Ok(start()));
         let mut plain = start();
         plain.place.pin = None;
-        plain.place.rendezvous = "http://127.0.0.1:80".into();
+        plain.place.rendezvous = "http://127.0.0.1:81".into();
         assert!(!plain.to_json().contains("pin"));
         assert_eq!(Start::from_json(plain.to_json().as_bytes()), Ok(plain));
     }
@@ -295,7 +277,7 @@ mod tests {
             ("null", "does not belong"),
             ("{\"mayfly\":1}", "lacks"),
             (&good.replace("\"mayfly\":1", "\"mayfly\":9"), "version 9"),
-            (&good.replace("https:", "ftp:"), "HOST:PORT"),
+            (&good.replace("https:", "ftp:"), "scheme"),
             (&good.replace(&hex(&[0xab; 32]), "abab"), "64 hexadecimal"),
             (&good.replace("\"job\"", "\"jobs\""), "does not belong"),
             (&good.replace("\"attempt\":2,", ""), "no \"attempt\""),
@@ -310,29 +292,23 @@ mod tests {
     }
 
     #[test]
-    fn the_rendezvous_is_a_scheme_a_host_and_a_port() {
-        let place = |url: &str| {
+    fn the_rendezvous_has_a_scheme_and_no_pin_of_its_own() {
+        let place = |url: &str, pin| {
             let place = Place {
                 rendezvous: url.into(),
+                pin,
                 ..start().place
             };
-            place.authority()
+            place.rendezvous()
         };
-        assert_eq!(place("http://a:1"), Ok((false, "a:1".into())));
-        assert_eq!(place("https://a/"), Ok((true, "a:443".into())));
-        assert_eq!(place("http://[::1]:7"), Ok((false, "[::1]:7".into())));
-        assert_eq!(place("http://[::1]"), Ok((false, "[::1]:80".into())));
-        for wrong in [
-            "a:1",
-            "http://",
-            "http://:1",
-            "http://a:0",
-            "http://a:x",
-            "http://a/b",
-            "http://u@a",
-            "http://a\r\nb",
-        ] {
-            assert!(place(wrong).is_err(), "{wrong}");
+        assert_eq!(place("http://a:1", None).unwrap().authority(), "a:1");
+        let there = place("https://[::1]:7", Some([9; 32])).unwrap();
+        assert_eq!((there.tls, there.pin), (true, Some([9; 32])));
+        assert_eq!(there.authority(), "[::1]:7");
+        let pinned = format!("https://a:1#{}", hex(&[9; 32]));
+        for wrong in ["a:1", "http://", "http://a:x", "http://a/b", &pinned] {
+            assert!(place(wrong, None).is_err(), "{wrong}");
         }
+        assert!(place("http://a:1", Some([9; 32])).is_err());
     }
 }

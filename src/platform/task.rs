@@ -1,11 +1,9 @@
 //! What the instances of a job are to run, as JSON: written by the launcher, carried by the rendezvous unread, read
 //! by the hosts.
 
+use crate::rendezvous::message::TASK_MAX;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-
-/// The largest task, bytes.
-pub const TASK_MAX: usize = 192 * 1024;
 
 /// What `mayfly run` was asked for, as far as a host must know it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
