@@ -120,7 +120,7 @@ fn trial(seed: u64) -> usize {
     let mut dead = false;
     let over = |rank: &Rank| rank.call == CALLS || (rank.errors > 0 && !rank.stubborn);
     let mut quiet = 0;
-    while (0..ranks).any(|r| !(dead && r == victim) && !over(&all[r])) {
+    while !(0..ranks).all(|r| (dead && r == victim) || over(&all[r])) {
         if dies_in == 0 && !dead {
             dead = true;
             if unseen {
