@@ -22,6 +22,8 @@ pub struct Config {
     pub spin: i64,
     /// `MAYFLY_INTERFACE`: the address or interface that TCP listens on; empty: all.
     pub interface: String,
+    /// `MAYFLY_TREE_FROM`: in jobs of so many ranks and more the table of addresses travels down a tree.
+    pub tree_from: u32,
     /// `MAYFLY_CONNECT_TIMEOUT`: seconds until a connection attempt is given up.
     pub connect_timeout: Duration,
 }
@@ -70,6 +72,7 @@ impl Config {
             eager: number("MAYFLY_EAGER", 0).max(0) as usize,
             spin: number("MAYFLY_SPIN", -1),
             interface: get("MAYFLY_INTERFACE").unwrap_or_default(),
+            tree_from: number("MAYFLY_TREE_FROM", 256).clamp(2, 1 << 30) as u32,
             connect_timeout: Duration::from_secs(number("MAYFLY_CONNECT_TIMEOUT", 30).max(1) as u64),
         }
     }

@@ -12,7 +12,7 @@ use crate::fail;
 use crate::rendezvous::client::{End, Entry, Member};
 use std::time::Duration;
 
-pub use crate::rendezvous::message::exit_status;
+pub use crate::rendezvous::message::{exit_status, tree_children, tree_parent};
 
 /// Who a process is within its job.
 #[derive(Clone)]
@@ -175,6 +175,20 @@ impl Bootstrap {
             );
         }
         Ok(blobs)
+    }
+
+    /// The blobs of this rank's parent and children in the tree, at rank 0 everybody's, each with its rank; `None`
+    /// where there is no tree to be had (PMI). Collective, as [`Bootstrap::exchange`].
+    pub fn tree_exchange(&mut self, blob: &[u8]) -> Result<Option<Vec<(u32, Vec<u8>)>>> {
+        self.here()?;
+        let Means::Member(member) = &mut self.means else {
+            return Ok(None);
+        };
+        self.exchanges += 1;
+        match member.tree_fence(&format!("exchange {}", self.exchanges), blob) {
+            Ok(branch) => Ok(Some(branch)),
+            Err(e) => fail!(Other, "the exchange with the other ranks failed: {e}"),
+        }
     }
 
     /// Returns when every rank has called it.

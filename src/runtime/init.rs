@@ -12,6 +12,7 @@ use crate::engine::Engine;
 use crate::fail;
 use crate::mpi::attribute::Owner;
 use crate::runtime::process::{Model, Runtime, State};
+use crate::runtime::wireup;
 use crate::transport::links::{Links, Options};
 use std::sync::atomic::Ordering;
 
@@ -88,18 +89,16 @@ impl Runtime {
             config: settings,
             outside: crate::transport::Outside::default(),
         };
-        let mut links = Links::open(options)?;
-        if identity.size > 1 {
-            let addresses = boot.exchange(&links.address())?;
-            links.introduce(addresses)?;
-        }
-        let engine = Engine::new(links, me, identity.size, settings.eager);
+        let links = Links::open(options)?;
         self.patience
             .set(identity.local_size, cores(), settings.spin);
-        self.with(|world| {
-            world.begin(engine, identity.size, identity.appnum, identity.universe);
-            world.keyvals.deadline_ms = identity.deadline_ms;
-        });
+        wireup::introduce(self, &mut boot, links, settings.tree_from, |links| {
+            let engine = Engine::new(links, me, identity.size, settings.eager);
+            self.with(|world| {
+                world.begin(engine, identity.size, identity.appnum, identity.universe);
+                world.keyvals.deadline_ms = identity.deadline_ms;
+            });
+        })?;
         self.level.store(required, Ordering::Release);
         if required == THREAD_MULTIPLE {
             self.gate.share();

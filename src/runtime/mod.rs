@@ -7,5 +7,6 @@ pub mod init;
 pub mod process;
 pub mod upcall;
 pub mod wait;
+mod wireup;
 
 pub use process::Runtime;

@@ -5,6 +5,7 @@ use crate::base::config::Config;
 use crate::base::error::Result;
 use crate::base::id::PeerId;
 use crate::transport::links::{Links, Route};
+use crate::transport::Known;
 
 use crate::wire::address::{Address, Segment};
 use crate::{fail, info};
@@ -58,35 +59,81 @@ impl Links {
         if addresses.len() != size {
             fail!(Intern, "{} addresses for {size} ranks", addresses.len());
         }
-        let Some(mine) = self.mine.clone() else {
-            // A simulated network needs none.
+        let mut known = Known::none_of(size as u32);
+        for (rank, bytes) in (0..).zip(&addresses) {
+            known.add(rank, bytes);
+        }
+        self.known = known;
+        let Some(local) = self.near_ones()? else {
             return Ok(());
         };
-        for (rank, bytes) in addresses.iter().enumerate() {
-            let address = match Address::decode(bytes) {
-                Ok(address) => address,
-                Err(why) => fail!(Intern, "the address of rank {rank} cannot be read: {why}"),
-            };
-            if address.rank as usize != rank {
-                fail!(
-                    Intern,
-                    "the address of rank {rank} is that of rank {}",
-                    address.rank
-                );
+        let lazily = local.iter().filter(|near| **near).count() > EAGER;
+        let others = (0..size as u32).filter(|r| *r != self.me.0);
+        self.settle(others.map(|r| (r, lazily && local[r as usize])).collect())
+    }
+
+    /// Takes the addresses of a few, with their ranks: all that this rank speaks to until it knows the others.
+    ///
+    /// # Errors
+    /// As those of [`Links::introduce`].
+    pub fn introduce_few(&mut self, few: &[(u32, Vec<u8>)]) -> Result<()> {
+        if self.mine.is_none() {
+            return Ok(());
+        }
+        let mut known = Known::none_of(self.routes.len() as u32);
+        for (rank, bytes) in few {
+            known.add(*rank, bytes);
+        }
+        self.known = known;
+        let others = few.iter().map(|(rank, _)| *rank);
+        self.settle(
+            others
+                .filter(|r| *r != self.me.0)
+                .map(|r| (r, false))
+                .collect(),
+        )
+    }
+
+    /// Takes the complete table. Who is not known yet is looked at when first spoken to.
+    ///
+    /// # Errors
+    /// `Intern` when it is not of this job's size or an address in it is malformed.
+    pub fn introduce_all(&mut self, known: Known) -> Result<()> {
+        if known.ranks() as usize != self.routes.len() || !known.is_complete() {
+            fail!(
+                Intern,
+                "a table of {} ranks for {}",
+                known.ranks(),
+                self.routes.len()
+            );
+        }
+        self.known = known;
+        self.near_ones().map(drop)
+    }
+
+    /// Who may be on this machine, by rank; tells shared memory how many. `None` on a simulated network, which needs no
+    /// addresses.
+    fn near_ones(&mut self) -> Result<Option<Vec<bool>>> {
+        let Some(mine) = &self.mine else {
+            return Ok(None);
+        };
+        let mut local = Vec::with_capacity(self.routes.len());
+        for rank in 0..self.routes.len() as u32 {
+            match self.known.address(PeerId(rank)) {
+                Ok(address) => local.push(rank != mine.rank && near(mine, &address)),
+                Err(why) => fail!(Intern, "{why}"),
             }
-            self.addresses.push(address);
         }
-        let local = self
-            .addresses
-            .iter()
-            .filter(|a| a.rank != mine.rank && near(&mine, a))
-            .count();
         if let Some(shm) = &mut self.shm {
-            shm.expect(local as u32);
+            shm.expect(local.iter().filter(|near| **near).count() as u32);
         }
+        Ok(Some(local))
+    }
+
+    /// Chooses for these peers; those marked are left open until they are spoken to, if they are on this machine.
+    fn settle(&mut self, peers: Vec<(u32, bool)>) -> Result<()> {
         let mut said: BTreeMap<String, Vec<u32>> = BTreeMap::new();
-        for rank in (0..size as u32).filter(|r| *r != mine.rank) {
-            let lazily = local > EAGER && near(&mine, &self.addresses[rank as usize]);
+        for (rank, lazily) in peers {
             let how = match self.pick(rank, lazily) {
                 Ok(how) => how,
                 Err(why) => fail!(Other, "rank {} has no way to rank {rank}: {why}", self.me.0),
@@ -101,10 +148,11 @@ impl Links {
 
     /// Chooses for a peer and says how; the error says why nothing does. `lazily`: shared memory is not tried yet.
     fn pick(&mut self, rank: u32, lazily: bool) -> std::result::Result<String, String> {
-        let (Some(mine), Some(address)) = (&self.mine, self.addresses.get(rank as usize)) else {
-            return Err("nobody introduced it".to_string());
-        };
         let peer = PeerId(rank);
+        let address = &self.known.address(peer)?;
+        let Some(mine) = &self.mine else {
+            return Err("this rank has no address".to_string());
+        };
         let by_shm = match &mut self.shm {
             None => Err(format!("no shared memory here ({})", self.without.shm)),
             Some(_) if !near(mine, address) => Err("on another machine".to_string()),
@@ -147,6 +195,10 @@ impl Links {
     /// First use of a peer whose transport was left open.
     #[cold]
     pub(super) fn choose(&mut self, peer: PeerId) -> Route {
+        if !self.known.is_complete() && self.mine.is_some() {
+            // Its address is on the way.
+            return Route::Unknown;
+        }
         match self.pick(peer.0, false) {
             Ok(how) => info!("rank {}: {how}: {}", self.me.0, peer.0),
             Err(why) => {

@@ -8,7 +8,7 @@ use crate::base::id::PeerId;
 use crate::transport::own::{self, Own};
 use crate::transport::shm::{wake, Shm};
 use crate::transport::tcp::{self, Tcp};
-use crate::transport::{choice, os, sim, Outside, Sent, Sink};
+use crate::transport::{choice, os, sim, Known, Outside, Sent, Sink};
 use crate::wire::address::{Address, Segment};
 use crate::wire::frame::Header;
 use crate::{fail, info};
@@ -59,8 +59,8 @@ pub struct Links {
     pub(super) shm: Option<Shm>,
     pub(super) tcp: Option<Tcp>,
     sim: Option<sim::Endpoint>,
-    /// Everybody's address, once introduced.
-    pub(super) addresses: Vec<Address>,
+    /// The addresses of those who were introduced.
+    pub(super) known: Known,
     /// This rank's.
     pub(super) mine: Option<Address>,
     /// Why there is no shared memory or no TCP here.
@@ -164,7 +164,7 @@ impl Links {
             shm: None,
             tcp: None,
             sim: None,
-            addresses: Vec::new(),
+            known: Known::none_of(size),
             mine: None,
             without: choice::Without::default(),
             wait_tcp: 1,
@@ -252,6 +252,8 @@ impl Links {
             }
             (Route::Own, _, _, _) => self.own.send(header, fill),
             (Route::Sim, _, _, Some(sim)) => sim.send(peer, header, fill),
+            // Not introduced yet.
+            (Route::Unknown, ..) => Sent::Busy,
             _ => Sent::Lost,
         }
     }

@@ -4,6 +4,7 @@
 mod choice;
 #[cfg(test)]
 mod conformance;
+mod known;
 pub mod links;
 mod os;
 mod own;
@@ -14,6 +15,7 @@ pub mod shm;
 pub mod sim;
 pub mod tcp;
 
+pub use known::{Known, TABLE_MAX};
 pub use links::{Links, Options};
 pub use post::{Courier, Mailbox, Outside};
 
