@@ -1,7 +1,7 @@
 //! `mayfly pack`: turns a program into something a platform can run.
 
-use mayfly::platform::launch;
 use mayfly::platform::pack::{self, Data, Request, Target, To};
+use mayfly::platform::{kubernetes, launch};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -46,6 +46,41 @@ pub struct Arguments {
     /// The Mayfly that goes along: an installation's folder (this one)
     #[arg(long, value_name = "FOLDER")]
     prefix: Option<PathBuf>,
+    #[command(flatten)]
+    kubernetes: Kubernetes,
+}
+
+/// For a manifest.
+#[derive(clap::Args)]
+#[command(next_help_heading = "For FILE.yaml")]
+struct Kubernetes {
+    /// The image that runs, as the cluster pulls it
+    #[arg(long, value_name = "REGISTRY/NAME:TAG")]
+    image: Option<String>,
+    /// The number of ranks
+    #[arg(short, value_name = "N", default_value_t = 1)]
+    n: u32,
+    /// Ranks in each pod
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    per_instance: u32,
+    /// The namespace (that of whoever applies the manifest)
+    #[arg(long)]
+    namespace: Option<String>,
+    /// Processors of each pod
+    #[arg(long, value_name = "AMOUNT", default_value = "1")]
+    cpu: String,
+    /// Memory of each pod
+    #[arg(long, value_name = "AMOUNT", default_value = "2Gi")]
+    memory: String,
+    /// The job ends after so many seconds, whatever happens
+    #[arg(long, value_name = "SECONDS")]
+    limit: Option<u64>,
+    /// The LocalQueue of Kueue that admits the job as a whole
+    #[arg(long, value_name = "NAME")]
+    queue: Option<String>,
+    /// Writes a JobSet instead of a Job and a Service
+    #[arg(long)]
+    job_set: bool,
 }
 
 /// Runs the subcommand; gives the exit status.
@@ -65,6 +100,9 @@ pub fn main(arguments: &Arguments) -> i32 {
 }
 
 fn run(arguments: &Arguments) -> Result<String, String> {
+    if arguments.to.ends_with(".yaml") || arguments.to.ends_with(".yml") {
+        return manifest(arguments);
+    }
     let to = place(arguments)?;
     let request = request(arguments)?;
     let packed = pack::pack(&request, &to)?;
@@ -72,6 +110,62 @@ fn run(arguments: &Arguments) -> Result<String, String> {
         eprintln!("mayfly pack: {notice}");
     }
     Ok(packed.text(&request, &to))
+}
+
+/// Writes the manifest that runs the image.
+fn manifest(arguments: &Arguments) -> Result<String, String> {
+    let flags = &arguments.kubernetes;
+    if !arguments.files.is_empty() || !arguments.with.is_empty() || arguments.libc {
+        return Err(
+            "a manifest holds no files; pack them into the image (--to oci:DIR) that --image names"
+                .into(),
+        );
+    }
+    let report = mayfly::platform::elf::examine(&program(arguments)?).map_err(|e| e.to_string())?;
+    if let Some(obstacle) = report.obstacles().into_iter().next() {
+        return Err(obstacle);
+    }
+    let image = flags
+        .image
+        .as_deref()
+        .ok_or("--image: which image is to run? (mayfly pack --to oci:DIR makes one)")?;
+    if flags.n == 0 || flags.per_instance == 0 {
+        return Err("-n and --per-instance: 1 or more".into());
+    }
+    let name = kubernetes::name_from(&name(arguments)?, kubernetes::NAME_MAX);
+    let job = kubernetes::Job {
+        namespace: flags.namespace.clone(),
+        cpu: flags.cpu.clone(),
+        memory: flags.memory.clone(),
+        limit_s: flags.limit,
+        queue: flags.queue.clone(),
+        ..kubernetes::Job::new(&name, image, flags.n.div_ceil(flags.per_instance))
+    };
+    let text = job.yaml(flags.job_set)?;
+    std::fs::write(&arguments.to, text).map_err(|e| format!("{}: {e}", arguments.to))?;
+    Ok(format!(
+        "written    {}\npods       {} of {}, {} cpu and {} each\nsecret     {name}: its start.json is a placeholder; mayfly run --on kubernetes:image={image} \
+         creates all this with a job's own\n",
+        arguments.to, job.instances, job.image, job.cpu, job.memory
+    ))
+}
+
+fn program(arguments: &Arguments) -> Result<PathBuf, String> {
+    launch::locate_program(&arguments.program)
+        .ok_or_else(|| format!("{}: there is no such program", arguments.program.display()))
+}
+
+/// The package's name: as said, or the program's.
+fn name(arguments: &Arguments) -> Result<String, String> {
+    let file = arguments.program.file_name().unwrap_or_default();
+    let name = arguments
+        .name
+        .clone()
+        .unwrap_or_else(|| file.to_string_lossy().into_owned());
+    if name.is_empty() || name.contains('/') {
+        return Err(format!("--name {name:?}: is no name"));
+    }
+    Ok(name)
 }
 
 fn place(arguments: &Arguments) -> Result<To, String> {
@@ -110,16 +204,7 @@ fn place(arguments: &Arguments) -> Result<To, String> {
 }
 
 fn request(arguments: &Arguments) -> Result<Request, String> {
-    let program = launch::locate_program(&arguments.program)
-        .ok_or_else(|| format!("{}: there is no such program", arguments.program.display()))?;
-    let name = match &arguments.name {
-        Some(name) => name.clone(),
-        None => program
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned(),
-    };
+    let (program, name) = (program(arguments)?, name(arguments)?);
     let data = arguments
         .files
         .iter()

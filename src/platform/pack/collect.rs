@@ -424,7 +424,7 @@ impl Collector<'_> {
 
     /// What programs expect of a root besides libraries.
     fn root(&mut self) -> Result<(), String> {
-        for folder in ["dev", "proc", "sys"] {
+        for folder in ["dev", "proc", "sys", "run/mayfly"] {
             self.tree.add(folder, Node::Folder { open: false })?;
         }
         self.tree.add("tmp", Node::Folder { open: true })?;
