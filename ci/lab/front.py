@@ -63,6 +63,7 @@ class Front:
         known = {
             ("GET", f"/2015-03-31/functions/{self.name}/configuration"): self.configuration,
             ("GET", f"/2019-09-30/functions/{self.name}/concurrency"): lambda: {},
+            ("GET", f"/2019-09-25/functions/{self.name}/event-invoke-config"): lambda: {"MaximumRetryAttempts": 0},
             ("GET", "/2016-08-19/account-settings"): self.account,
             ("GET", "/2016-08-19/account-settings/"): self.account,
         }

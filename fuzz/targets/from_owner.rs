@@ -1,0 +1,16 @@
+//! What a job's owner says to the rendezvous.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use mayfly::rendezvous::message::{body_length, Frame, FromOwner};
+
+fuzz_target!(|data: &[u8]| {
+    let Ok(message) = FromOwner::decode(data) else {
+        return;
+    };
+    let frame = message.encode();
+    let (prefix, body) = frame.split_at(4);
+    let prefix = prefix.try_into().unwrap_or_default();
+    assert_eq!(body_length(prefix, FromOwner::LIMIT), Ok(body.len()));
+    assert_eq!(FromOwner::decode(body).as_ref(), Ok(&message));
+});
