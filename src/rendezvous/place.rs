@@ -51,7 +51,9 @@ impl Place {
             _ => (rest, PORT),
         };
         let inner = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
-        if inner.unwrap_or(host).is_empty() || (inner.is_none() && host.contains(':')) {
+        let name = inner.unwrap_or(host);
+        let strange = |c: char| matches!(c, '[' | ']') || c.is_whitespace() || c.is_control();
+        if name.is_empty() || name.contains(strange) || (inner.is_none() && host.contains(':')) {
             return Err(wrong("its host is no host"));
         }
         Ok(Place {
@@ -123,6 +125,8 @@ mod tests {
             "http://a:1/x",
             "https://user@a:1",
             "a:1#ab",
+            "[[]]",
+            "a\r\nb:1",
             &format!("http://a:1#{pin}"),
         ] {
             let why = Place::parse(text).unwrap_err();
