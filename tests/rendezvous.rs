@@ -26,7 +26,7 @@ fn service(size: u32, lease: u64) -> (Service, Receiver<Event>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let options = Options {
         operator_key: Some("operator".into()),
-        verbose: false,
+        ..Options::default()
     };
     let on_event = Box::new(move |_: &[u8; 16], event: &Event| drop(sender.send(event.clone())));
     let service = Service::start(listener, options, on_event).unwrap();
@@ -182,7 +182,7 @@ fn jobs_are_opened_with_the_operators_key_only() {
     assert_eq!(create("operator", r#"{"size":-1}"#).0, 400);
     assert_eq!(create("operator", r#"{"size":2,"extra":1}"#).0, 400);
     assert_eq!(create("operator", "nonsense").0, 400);
-    assert_eq!(create("operator", &" ".repeat(1 << 20)).0, 413);
+    assert_eq!(create("operator", &" ".repeat(2 << 20)).0, 413);
     let (status, body) = create("operator", r#"{"size":2,"lease_s":5}"#);
     assert_eq!(status, 201, "{body}");
     let created: JobCreated = serde_json::from_str(&body).unwrap();

@@ -55,6 +55,7 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     let options = Options {
         operator_key: Some(key),
         verbose: !arguments.quiet,
+        ..Options::default()
     };
     let service =
         Service::start(listener, options, Box::new(|_, _| {})).map_err(|e| e.to_string())?;

@@ -225,13 +225,27 @@ impl Registry {
 
     /// How the job stands, for those who know its token.
     pub fn summary(&self, job: &JobId, token: &[u8]) -> Result<Summary, Refusal> {
-        let job = self.check(job, token)?;
+        self.check(job, token).map(Registry::describe)
+    }
+
+    /// Is the job known (still)?
+    pub fn knows(&self, job: &JobId) -> bool {
+        self.jobs.contains_key(job)
+    }
+
+    /// All jobs, for the operator.
+    pub fn overview(&self) -> impl Iterator<Item = (&Plan, Summary)> {
+        let jobs = self.jobs.values();
+        jobs.map(|job| (&job.plan, Registry::describe(job)))
+    }
+
+    fn describe(job: &Job) -> Summary {
         let finished = job
             .members
             .values()
             .filter(|m| m.standing == Standing::Finished)
             .count();
-        Ok(Summary {
+        Summary {
             size: job.plan.size,
             joined: job.members.len() as u32,
             finished: finished as u32,
@@ -240,7 +254,7 @@ impl Registry {
                 State::Over => Some(Ok(())),
                 State::Aborted { rank, code, text } => Some(Err((*rank, *code, text.clone()))),
             },
-        })
+        }
     }
 
     /// A new connection of this role that shows a pass.

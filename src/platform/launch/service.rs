@@ -134,11 +134,7 @@ impl Service {
 /// `POST /v1/jobs`.
 fn create(size: u32, at: &Standalone) -> std::io::Result<([u8; 16], [u8; 32])> {
     let wrong = |text: String| std::io::Error::other(text);
-    let request = JobRequest {
-        size,
-        join_within_s: 0,
-        lease_s: 10,
-    };
+    let request = JobRequest::new(size);
     let body = serde_json::to_string(&request).map_err(std::io::Error::other)?;
     let mut stream = connect(&at.address, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;

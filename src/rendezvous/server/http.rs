@@ -1,70 +1,42 @@
 //! What is answered to HTTP requests.
 
-use super::{Inner, UpgradeSlot, JOBS, QUEUE, REQUEST};
-use crate::base::{os, trace};
-use crate::rendezvous::message::{hex, same_secret, unhex, Role};
-use crate::rendezvous::registry::{Plan, Refusal, Time};
-use http_body_util::{BodyExt, Full, Limited};
+use super::listen::{Slot, Upgrade};
+use super::metrics::Metrics;
+use super::{Inner, QUEUE};
+use crate::rendezvous::message::{unhex, Role};
+use crate::rendezvous::registry::Refusal;
+use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{AUTHORIZATION, CONNECTION, UPGRADE};
+use hyper::header::{HeaderValue, AUTHORIZATION, CONNECTION, CONTENT_TYPE, RETRY_AFTER, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::net::SocketAddr;
+use std::time::Instant;
 use tokio::sync::mpsc;
 
-/// What `POST /v1/jobs` takes.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct JobRequest {
-    pub size: u32,
-    /// Seconds until everybody must have joined; 0: no limit.
-    #[serde(default)]
-    pub join_within_s: u32,
-    /// Seconds that a member may be silent; 0: no limit.
-    #[serde(default = "default_lease")]
-    pub lease_s: u32,
-}
-
-fn default_lease() -> u32 {
-    10
-}
-
-/// What `POST /v1/jobs` answers.
-#[derive(Serialize, Deserialize)]
-pub struct JobCreated {
-    /// 16 bytes in hexadecimal.
-    pub job: String,
-    /// 32 bytes in hexadecimal.
-    pub secret: String,
-}
-
-/// What `GET /v1/jobs/ID` answers.
-#[derive(Serialize, Deserialize)]
-pub struct JobStatus {
-    pub size: u32,
-    pub joined: u32,
-    pub finished: u32,
-    /// `running`, `over` or `aborted`.
-    pub state: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub code: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub text: Option<String>,
-}
+pub(super) type Answer = Response<Full<Bytes>>;
 
 impl Inner {
     pub(super) async fn answer(
         &self,
         request: Request<Incoming>,
         peer: SocketAddr,
-        slot: &UpgradeSlot,
-    ) -> Response<Full<Bytes>> {
+        slot: &Slot,
+    ) -> Answer {
+        Metrics::add(&self.metrics.requests, 1);
         let path = request.uri().path().to_string();
         let parts: Vec<&str> = path.split('/').skip(1).collect();
         match (request.method(), &parts[..]) {
+            (&Method::GET, ["healthz"]) if self.closing() => {
+                plain(StatusCode::SERVICE_UNAVAILABLE, "ending\n")
+            }
             (&Method::GET, ["healthz"]) => plain(StatusCode::OK, "ok\n"),
+            (&Method::GET, ["metrics"]) => self.answer_metrics(),
             (&Method::POST, ["v1", "jobs"]) => self.answer_create(request, peer).await,
+            (&Method::GET, ["v1", "jobs"]) => self.answer_list(&request, peer),
             (&Method::GET, ["v1", "jobs", job]) => self.answer_status(&request, peer, job),
+            (&Method::DELETE, ["v1", "jobs", job]) => self.answer_end(&request, peer, job),
+            (&Method::GET, ["v1", "jobs", job, "log"]) => self.answer_log(&request, peer, job),
             (&Method::GET, ["v1", "jobs", job, role @ ..]) => match Role::from_path(role) {
                 Some(role) => {
                     let job = job.to_string();
@@ -76,109 +48,52 @@ impl Inner {
         }
     }
 
-    fn refuse(&self, refusal: Refusal, peer: SocketAddr) -> Response<Full<Bytes>> {
-        match refusal {
-            Refusal::UnknownJob => {
-                trace::line(&format!(
-                    "rendezvous: refused {peer}: it asks for an unknown job"
-                ));
-                plain(StatusCode::NOT_FOUND, "unknown job\n")
-            }
-            Refusal::WrongToken => {
-                trace::line(&format!("rendezvous: refused {peer}: wrong token"));
-                plain(StatusCode::UNAUTHORIZED, "wrong token\n")
-            }
-        }
+    fn answer_metrics(&self) -> Answer {
+        let mut response = plain(StatusCode::OK, &self.metrics_page());
+        let kind = HeaderValue::from_static("text/plain; version=0.0.4");
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+        response
     }
 
-    async fn answer_create(
-        &self,
-        request: Request<Incoming>,
-        peer: SocketAddr,
-    ) -> Response<Full<Bytes>> {
-        let allowed = match &self.options.operator_key {
-            Some(key) => same_secret(bearer(&request).as_bytes(), key.as_bytes()),
-            None => false,
-        };
-        if !allowed {
-            trace::line(&format!("rendezvous: refused {peer}: wrong operator's key"));
-            return plain(StatusCode::UNAUTHORIZED, "wrong key\n");
-        }
-        let body = Limited::new(request.into_body(), 16 * 1024).collect();
-        let body = match tokio::time::timeout(REQUEST, body).await {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(_)) => {
-                return plain(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "the body is too large or broken\n",
-                )
-            }
-            Err(_) => return plain(StatusCode::REQUEST_TIMEOUT, "the body does not come\n"),
-        };
-        let wanted: JobRequest = match serde_json::from_slice(&body) {
-            Ok(wanted) => wanted,
-            Err(e) => return plain(StatusCode::BAD_REQUEST, &format!("{e}\n")),
-        };
-        let (mut job, mut secret) = ([0; 16], [0; 32]);
-        if os::random(&mut job).and(os::random(&mut secret)).is_err() {
-            return plain(StatusCode::INTERNAL_SERVER_ERROR, "no random numbers\n");
-        }
-        let plan = Plan {
-            join_within: Time::from(wanted.join_within_s) * 1000,
-            lease: Time::from(wanted.lease_s.min(3600)) * 1000,
-            ..Plan::new(job, secret, wanted.size)
-        };
-        let created = {
-            let mut core = self.core();
-            if core.registry.jobs() >= JOBS {
-                return plain(StatusCode::SERVICE_UNAVAILABLE, "too many jobs\n");
-            }
-            core.registry.create(self.now(), plan)
-        };
-        self.changed.notify_one();
-        match created {
-            Err(why) => plain(StatusCode::BAD_REQUEST, &format!("{why}\n")),
-            Ok(()) => json(
-                StatusCode::CREATED,
-                &JobCreated {
-                    job: hex(&job),
-                    secret: hex(&secret),
-                },
+    /// Turns away who has no right pass. After many such a source is told to wait; a right pass is never held up.
+    pub(super) fn refuse(&self, refusal: Refusal, peer: SocketAddr) -> Answer {
+        let (cause, why, status, text) = match refusal {
+            Refusal::UnknownJob => (
+                "unknown_job",
+                "it asks for a job that is unknown here",
+                StatusCode::NOT_FOUND,
+                "this job is unknown here: it ended long ago, or the rendezvous was restarted\n",
             ),
+            Refusal::WrongToken => (
+                "wrong_pass",
+                "its pass is wrong",
+                StatusCode::UNAUTHORIZED,
+                "wrong pass\n",
+            ),
+        };
+        self.metrics.refused(cause);
+        let now = Instant::now();
+        self.hushed
+            .line(cause, now, || format!("rendezvous: refused {peer}: {why}"));
+        if self.gate.failed(peer.ip(), now) {
+            return plain(status, text);
         }
+        self.too_often(peer)
     }
 
-    fn answer_status(
-        &self,
-        request: &Request<Incoming>,
-        peer: SocketAddr,
-        job: &str,
-    ) -> Response<Full<Bytes>> {
-        let token = unhex::<32>(bearer(request)).unwrap_or_default();
-        let summary = match unhex::<16>(job) {
-            None => Err(Refusal::UnknownJob),
-            Some(job) => self.core().registry.summary(&job, &token),
-        };
-        let summary = match summary {
-            Ok(summary) => summary,
-            Err(refusal) => return self.refuse(refusal, peer),
-        };
-        let (state, code, text) = match summary.over {
-            None => ("running", None, None),
-            Some(Ok(())) => ("over", None, None),
-            Some(Err((_, code, text))) => ("aborted", Some(code), Some(text)),
-        };
-        json(
-            StatusCode::OK,
-            &JobStatus {
-                size: summary.size,
-                joined: summary.joined,
-                finished: summary.finished,
-                state: state.into(),
-                code,
-                text,
-            },
-        )
+    /// Says that this source has shown too many wrong passes or keys.
+    pub(super) fn too_often(&self, peer: SocketAddr) -> Answer {
+        self.metrics.refused("too_often");
+        self.hushed.line("too_often", Instant::now(), || {
+            format!("rendezvous: {peer} has shown too many wrong passes and is told to wait")
+        });
+        let mut response = plain(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many wrong passes or keys from this address\n",
+        );
+        let soon = HeaderValue::from_static("5");
+        response.headers_mut().insert(RETRY_AFTER, soon);
+        response
     }
 
     fn answer_role(
@@ -187,8 +102,8 @@ impl Inner {
         peer: SocketAddr,
         job: &str,
         role: Role,
-        slot: &UpgradeSlot,
-    ) -> Response<Full<Bytes>> {
+        slot: &Slot,
+    ) -> Answer {
         let wants = request
             .headers()
             .get(UPGRADE)
@@ -211,19 +126,20 @@ impl Inner {
         drop(core);
         self.changed.notify_one();
         let upgrade = hyper::upgrade::on(&mut request);
-        *slot.lock().unwrap_or_else(|p| p.into_inner()) = Some((connection, queue, upgrade));
+        *slot.lock().unwrap_or_else(|p| p.into_inner()) = Some(Upgrade {
+            connection,
+            queue,
+            upgrade,
+        });
         let mut response = plain(StatusCode::SWITCHING_PROTOCOLS, "");
         let headers = response.headers_mut();
-        headers.insert(
-            CONNECTION,
-            hyper::header::HeaderValue::from_static("Upgrade"),
-        );
-        headers.insert(UPGRADE, hyper::header::HeaderValue::from_static("mayfly"));
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("mayfly"));
         response
     }
 }
 
-fn bearer(request: &Request<Incoming>) -> &str {
+pub(super) fn bearer(request: &Request<Incoming>) -> &str {
     let value = request.headers().get(AUTHORIZATION);
     value
         .and_then(|v| v.to_str().ok())
@@ -231,20 +147,18 @@ fn bearer(request: &Request<Incoming>) -> &str {
         .unwrap_or("")
 }
 
-fn plain(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
+pub(super) fn plain(status: StatusCode, text: &str) -> Answer {
     let mut response = Response::new(Full::new(Bytes::from(text.to_string())));
     *response.status_mut() = status;
     response
 }
 
-fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
     match serde_json::to_string(value) {
         Ok(text) => {
             let mut response = plain(status, &(text + "\n"));
-            let kind = hyper::header::HeaderValue::from_static("application/json");
-            response
-                .headers_mut()
-                .insert(hyper::header::CONTENT_TYPE, kind);
+            let kind = HeaderValue::from_static("application/json");
+            response.headers_mut().insert(CONTENT_TYPE, kind);
             response
         }
         Err(e) => plain(StatusCode::INTERNAL_SERVER_ERROR, &format!("{e}\n")),

@@ -1,5 +1,6 @@
 //! A member's connection, once it speaks in frames.
 
+use super::metrics::Metrics;
 use super::{Inner, LINGER, REQUEST, WRITE};
 use crate::rendezvous::message::{self, Frame as _, ToService};
 use crate::rendezvous::registry::{Connection, Effect};
@@ -74,6 +75,8 @@ impl Inner {
             if let Err(e) = reading.read_exact(&mut body).await {
                 return format!("its connection ended within a frame: {e}");
             }
+            Metrics::add(&self.metrics.frames_in, 1);
+            Metrics::add(&self.metrics.bytes_in, (4 + length) as u64);
             match ToService::decode(&body) {
                 Err(malformed) => return malformed.to_string(),
                 Ok(frame) => {

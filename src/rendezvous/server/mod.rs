@@ -1,14 +1,21 @@
 //! The service itself: HTTP/1.1 on tokio, in a thread of its own.
 //!
-//! `POST /v1/jobs` (operator's key) opens a job; `GET /v1/jobs/ID` (job's secret) tells how it stands;
+//! `POST /v1/jobs` (operator's key) opens a job, `GET /v1/jobs` (the same) lists them; `GET /v1/jobs/ID` (operator's key or
+//! the job's secret) tells how it stands, `GET .../log` what its ranks said, `DELETE` ends it;
 //! `GET /v1/jobs/ID/member/RANK/EPOCH`, `/host/INSTANCE/ATTEMPT` and `/owner` with `Upgrade: mayfly` (each with its
-//! pass) become a role's connection; `GET /healthz`.
+//! pass) become a role's connection; `GET /healthz`; `GET /metrics` for Prometheus.
 
 mod http;
+mod jobs;
+mod ledger;
 pub mod limits;
+mod listen;
 mod member;
+mod metrics;
 
-pub use http::{JobCreated, JobRequest, JobStatus};
+pub use jobs::{JobCreated, JobRequest, JobStatus, JOB_STATE, LOG_LOST, LOG_NEXT};
+pub use listen::widen;
+pub use metrics::of_relay;
 
 use crate::base::os;
 use crate::base::trace;
@@ -17,16 +24,20 @@ use crate::rendezvous::message::{self, hex};
 use crate::rendezvous::registry::{
     Connection, Effect, Event, JobId, Outgoing, Plan, Registry, Time,
 };
+use crate::rendezvous::relay::Relay;
+use crate::rendezvous::tls::Identity;
+use crate::wire::relay;
 use hyper::body::Bytes;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use ledger::Ledger;
+use limits::{Gate, Hushed, Limits};
+use metrics::Metrics;
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot, Notify, Semaphore};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::{mpsc, oneshot, Notify};
 
 /// A request's head, or its body, must be complete within this time.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -36,10 +47,11 @@ const WRITE: Duration = Duration::from_secs(30);
 const LINGER: Duration = Duration::from_secs(5);
 /// Frames that may wait for a slow member; it takes part in few things at once, so that more are a sign of trouble.
 const QUEUE: usize = 256;
-/// Connections at a time; further ones are closed at once.
-const CONNECTIONS: usize = 16_384;
 /// Jobs at a time.
 const JOBS: usize = 4_096;
+
+/// How long a job's grant for the relays holds.
+const GRANT: Duration = Duration::from_secs(24 * 3600);
 
 /// How a service behaves.
 #[derive(Default)]
@@ -48,6 +60,36 @@ pub struct Options {
     pub operator_key: Option<String>,
     /// Logs every join and end.
     pub verbose: bool,
+    /// Speaks TLS with this certificate, and nothing else; `None`: plain TCP.
+    pub tls: Option<Identity>,
+    /// What ranks are told of relays.
+    pub relays: Relays,
+    /// A relay in this process, for the metrics.
+    pub relay: Option<Arc<Relay>>,
+    /// `None`: [`Limits::by_descriptors`].
+    pub limits: Option<Limits>,
+}
+
+/// Relays that the jobs of a service may use.
+#[derive(Clone, Default)]
+pub struct Relays {
+    /// `host:port,host:port` each: its two ports.
+    pub places: Vec<String>,
+    /// The relays' key.
+    pub key: [u8; 32],
+}
+
+impl Relays {
+    /// Fills in what a job's ranks need.
+    pub fn grant(&self, plan: &mut Plan) {
+        if self.places.is_empty() {
+            return;
+        }
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        plan.relays = self.places.clone();
+        plan.relay_expiry = (now.unwrap_or_default() + GRANT).as_secs();
+        plan.relay_grant = relay::grant(&self.key, &plan.job, plan.relay_expiry);
+    }
 }
 
 /// Called for every event of every job, in order, on the service's thread; it must be quick.
@@ -67,13 +109,18 @@ struct Inner {
     began: Instant,
     options: Options,
     on_event: OnEvent,
-    places: Arc<Semaphore>,
+    gate: Arc<Gate>,
+    hushed: Hushed,
+    metrics: Metrics,
+    /// No more jobs are taken.
+    closing: AtomicBool,
 }
 
 #[derive(Default)]
 struct Core {
     registry: Registry,
     outgoing: HashMap<Connection, mpsc::Sender<Bytes>>,
+    ledger: Ledger,
 }
 
 impl Service {
@@ -90,9 +137,12 @@ impl Service {
             core: Mutex::default(),
             changed: Notify::new(),
             began: Instant::now(),
+            gate: Gate::new(options.limits.unwrap_or_else(Limits::by_descriptors)),
             options,
             on_event,
-            places: Arc::new(Semaphore::new(CONNECTIONS)),
+            hushed: Hushed::default(),
+            metrics: Metrics::default(),
+            closing: AtomicBool::new(false),
         });
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -128,11 +178,26 @@ impl Service {
 
     /// Opens a job.
     pub fn create(&self, plan: Plan) -> Result<(), &'static str> {
-        let mut core = self.inner.core();
-        let created = core.registry.create(self.inner.now(), plan);
-        drop(core);
-        self.inner.changed.notify_one();
-        created
+        self.inner.create(plan)
+    }
+
+    /// Takes no more jobs; those that run go on.
+    pub fn close(&self) {
+        self.inner.closing.store(true, Ordering::Relaxed);
+    }
+
+    /// The jobs that have not ended.
+    pub fn running(&self) -> Vec<JobId> {
+        let core = self.inner.core();
+        let jobs = core.registry.overview();
+        jobs.filter(|(_, summary)| summary.over.is_none())
+            .map(|(plan, _)| plan.job)
+            .collect()
+    }
+
+    /// Connections that are open.
+    pub fn connections(&self) -> usize {
+        self.inner.gate.open()
     }
 
     /// Ends a job.
@@ -168,8 +233,25 @@ impl Inner {
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    fn closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
     fn now(&self) -> Time {
         self.began.elapsed().as_millis() as Time
+    }
+
+    fn create(&self, plan: Plan) -> Result<(), &'static str> {
+        let mut core = self.core();
+        let (job, keep_log) = (plan.job, plan.keep_log);
+        let created = core.registry.create(self.now(), plan);
+        if created.is_ok() {
+            core.ledger.open(job, keep_log);
+            Metrics::add(&self.metrics.jobs_opened, 1);
+        }
+        drop(core);
+        self.changed.notify_one();
+        created
     }
 
     /// Lets the registry act and does what it asks for.
@@ -181,6 +263,8 @@ impl Inner {
             match effect {
                 Effect::Tell(job, event) => {
                     self.log(&job, &event);
+                    self.metrics.event(&event);
+                    core.ledger.event(&job, &event);
                     (self.on_event)(&job, &event);
                 }
                 Effect::Send(to, frame) => {
@@ -189,6 +273,9 @@ impl Inner {
                         Outgoing::Host(frame) => frame.encode(),
                         Outgoing::Owner(frame) => frame.encode(),
                     });
+                    let count = to.len() as u64;
+                    Metrics::add(&self.metrics.frames_out, count);
+                    Metrics::add(&self.metrics.bytes_out, count * bytes.len() as u64);
                     for connection in to {
                         let full = match core.outgoing.get(&connection) {
                             Some(queue) => queue.try_send(bytes.clone()).is_err(),
@@ -267,80 +354,12 @@ impl Inner {
                 _ = until => {
                     let now = self.now();
                     self.act(|registry, out| registry.tick(now, out));
+                    let mut core = self.core();
+                    let Core { registry, ledger, .. } = &mut *core;
+                    ledger.retain(|job| registry.knows(job));
                 }
                 _ = self.changed.notified() => {}
             }
         }
     }
-
-    async fn serve(self: Arc<Self>, listener: TcpListener) {
-        let listener = match tokio::net::TcpListener::from_std(listener) {
-            Ok(listener) => listener,
-            Err(e) => return trace::line(&format!("rendezvous: cannot listen: {e}")),
-        };
-        loop {
-            match listener.accept().await {
-                Ok((stream, peer)) => {
-                    if let Ok(place) = self.places.clone().try_acquire_owned() {
-                        let inner = self.clone();
-                        tokio::spawn(async move {
-                            inner.converse(stream, peer).await;
-                            drop(place);
-                        });
-                    }
-                }
-                Err(e) => {
-                    trace::line(&format!("rendezvous: cannot accept a connection: {e}"));
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
-    }
-
-    /// One TCP connection, from its first byte to its last.
-    async fn converse(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
-        let _ = stream.set_nodelay(true);
-        let member = Arc::new(Mutex::new(None));
-        let (inner, slot) = (self.clone(), member.clone());
-        let service = hyper::service::service_fn(move |request| {
-            let (inner, slot) = (inner.clone(), slot.clone());
-            async move { Ok::<_, Infallible>(inner.answer(request, peer, &slot).await) }
-        });
-        let served = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(REQUEST)
-            .max_buf_size(16 * 1024)
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades()
-            .await;
-        let upgrade = member.lock().unwrap_or_else(|p| p.into_inner()).take();
-        match upgrade {
-            Some((connection, queue, upgrade)) => self.member(connection, queue, upgrade).await,
-            None => {
-                if let Err(e) = served {
-                    if self.options.verbose {
-                        trace::line(&format!(
-                            "rendezvous: {peer} does not speak our language: {e}"
-                        ));
-                    }
-                }
-            }
-        }
-    }
 }
-
-/// A burst of a thousand ranks fits into the listener's queue, and connections whose other machine vanished are found
-/// out: accepted sockets inherit the keep-alive.
-pub(super) fn widen(listener: &TcpListener) {
-    let socket = socket2::SockRef::from(listener);
-    let alive = socket2::TcpKeepalive::new()
-        .with_time(Duration::from_secs(60))
-        .with_interval(Duration::from_secs(20))
-        .with_retries(3);
-    // Without either all goes on, only slower.
-    let _ = socket.listen(4_096);
-    let _ = socket.set_tcp_keepalive(&alive);
-}
-
-type UpgradeSlot =
-    Arc<Mutex<Option<(Connection, mpsc::Receiver<Bytes>, hyper::upgrade::OnUpgrade)>>>;
