@@ -73,6 +73,14 @@ impl Supervisor<'_> {
                 text,
                 ..
             } => self.fail(1, &text),
+            // A rank that the rendezvous gave up (its lease ran out) says nothing itself.
+            Event::Aborted { rank, text, .. }
+                if !self.service.sees_all()
+                    && text.starts_with(&format!("rank {rank} was lost"))
+                    && self.ranks[rank as usize].status.is_none() =>
+            {
+                self.fail(1, &text);
+            }
             Event::Aborted { rank, code, .. } => match &mut self.suspicion {
                 Some(suspicion) if suspicion.rank == rank && suspicion.abort.is_none() => {
                     suspicion.fatal = true
