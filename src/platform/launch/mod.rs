@@ -11,7 +11,7 @@ mod service;
 pub(super) mod spawn;
 mod supervise;
 
-pub use os::hold_signals;
+pub use os::{hold_signals, raise_descriptors};
 pub use program::{library_folder, locate_program};
 
 use std::ffi::OsString;

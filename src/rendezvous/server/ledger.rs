@@ -1,6 +1,6 @@
 //! What people are shown of each job: since when, its instances, its last words, and what its ranks wrote.
 
-use crate::rendezvous::message::{Event, STDERR};
+use crate::rendezvous::message::{Event, OBSERVER, STDERR};
 use crate::rendezvous::registry::JobId;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Instant;
@@ -97,6 +97,10 @@ impl Ledger {
             Event::Aborted { code, text, .. } => log.say(&format!(
                 "mayfly: the job was ended with code {code}: {text}"
             )),
+            Event::Log {
+                instance: OBSERVER,
+                text,
+            } => log.say(&format!("mayfly: {text}")),
             Event::Log { instance, text } => {
                 log.say(&format!("mayfly: instance {instance}: {text}"))
             }

@@ -12,10 +12,10 @@ pub mod limits;
 mod listen;
 mod member;
 mod metrics;
+pub mod page;
 
 pub use jobs::{JobCreated, JobRequest, JobStatus, JOB_STATE, LOG_LOST, LOG_NEXT};
 pub use listen::widen;
-pub use metrics::of_relay;
 
 use crate::base::os;
 use crate::base::trace;
@@ -193,6 +193,15 @@ impl Service {
         jobs.filter(|(_, summary)| summary.over.is_none())
             .map(|(plan, _)| plan.job)
             .collect()
+    }
+
+    /// Tells all running jobs.
+    pub fn announce(&self, text: &str) {
+        let (instance, text) = (message::OBSERVER, text.to_string());
+        let event = Event::Log { instance, text };
+        let jobs = self.running();
+        self.inner
+            .act(|_, out| out.extend(jobs.into_iter().map(|job| Effect::Tell(job, event.clone()))));
     }
 
     /// Connections that are open.
