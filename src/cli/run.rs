@@ -1,9 +1,9 @@
-//! `mayfly run`: starts the ranks of a job on this machine.
+//! `mayfly run`: starts the ranks of a job, on this machine or elsewhere.
 
 mod flags;
 pub mod words;
 
-use mayfly::platform::launch;
+use mayfly::platform::{launch, remote};
 use std::ffi::OsString;
 use std::io::Write;
 
@@ -24,17 +24,42 @@ Flags may begin with one dash or two; those of mpiexec (MPICH) and of mpirun (Op
   -configfile, --app FILE    one program with its flags a line
   -usize N                   MPI_UNIVERSE_SIZE (the number of ranks)
   --rendezvous HOST:PORT     a running `mayfly serve`, whose operator's key is in MAYFLY_OPERATOR_KEY or --key-file FILE
+  --on PLATFORM              ranks elsewhere, see below
 Accepted without effect: -ppn, -N, -npernode, --oversubscribe, --bind-to, --map-by, --rank-by, --allow-run-as-root, --mca.
 
 Mayfly's libraries are taken from MAYFLY_LIBRARIES, or from ../lib/mayfly beside the command.
 The exit status is that of the first rank that failed, 128 + N when signal N killed it.";
+
+const USAGE_ON: &str = "\
+Ranks elsewhere: mayfly run -n N --on PLATFORM [FLAGS] PROGRAM [ARGUMENTS]...
+
+PROGRAM is a name in the package that the instances run, or a path in them.
+  --on lambda:NAME[:QUALIFIER] | lambda:ARN
+                             AWS Lambda; credentials, region and endpoint as for the aws command
+  --on http://... | https://...
+                             one POST an instance: Knative, Cloud Run, Azure, Fission, Nuclio
+  --on openfaas:NAME         OpenFaaS; gateway in OPENFAAS_URL
+  --on openwhisk:ACTION      Apache OpenWhisk; host and key of the wsk command
+  --on kubernetes:...        an Indexed Job; --dry-run prints its manifest
+  --on local                 this machine, as ever
+  -per-instance P            ranks in each instance (1); -ppn means the same
+  --with NAME=VALUE          something for the platform to know (an unknown name tells which there are)
+  --rendezvous https://HOST:PORT#PIN
+                             where they meet: a running `mayfly serve`; the operator's key as for ranks here
+  --listen HOST:PORT --advertise HOST[:PORT]
+                             or: where we listen, and under which name instances find us (TLS unless loopback)
+  --join-timeout SECONDS     how long the instances may take to arrive (each platform has a usual time)
+  --timeout SECONDS          ends the job after this time, counted from the first start
+  --sync                     waits for each answer of the platform (Lambda; default: asynchronous starts)
+  --price                    prints an estimate before and the bill after; --prices FILE: other prices
+  -wdir FOLDER, -x, -genv    are about the instances; of our own variables only those named go along";
 
 /// Runs the subcommand; `arguments` are those after `run`. Gives the exit status.
 pub fn main(arguments: Vec<OsString>) -> i32 {
     let parsed = match flags::parse(arguments) {
         Ok(parsed) => parsed,
         Err(flags::Wrong::Help) => {
-            let _ = writeln!(std::io::stdout(), "{USAGE}");
+            let _ = writeln!(std::io::stdout(), "{USAGE}\n\n{USAGE_ON}");
             return 0;
         }
         Err(flags::Wrong::Version) => {
@@ -49,7 +74,11 @@ pub fn main(arguments: Vec<OsString>) -> i32 {
     for notice in &parsed.notices {
         mayfly::info!("{notice}");
     }
-    match launch::run(&parsed.plan) {
+    let ended = match &parsed.remote {
+        Some(plan) => remote::run(plan),
+        None => launch::run(&parsed.plan),
+    };
+    match ended {
         Ok(status) => status,
         Err(refusal) => {
             eprintln!("mayfly: {}", refusal.text);

@@ -6,5 +6,6 @@ pub mod launch;
 pub mod on;
 pub mod pack;
 pub mod package;
+pub mod remote;
 pub mod start;
 pub mod task;

@@ -1,8 +1,12 @@
 //! The flags of `mayfly run`, a union of mpiexec's and mpirun's. They are read by hand because clap cannot read long
 //! options with a single dash (`-np`, `-genv A B`), which is how everybody writes them.
 
+mod elsewhere;
+
 use super::words;
+use elsewhere::Elsewhere;
 use mayfly::platform::launch::{Inherit, Part, Plan, Standalone, Stdin};
+use mayfly::platform::remote;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
@@ -19,6 +23,8 @@ pub enum Wrong {
 #[derive(Debug)]
 pub struct Parsed {
     pub plan: Plan,
+    /// `--on`: instead of on this machine.
+    pub remote: Option<remote::Plan>,
     /// Flags without effect here.
     pub notices: Vec<String>,
 }
@@ -46,10 +52,22 @@ enum Flag {
     Universe,
     Rendezvous,
     KeyFile,
+    On,
+    PerInstance,
+    Listen,
+    Advertise,
+    JoinTimeout,
+    Sync,
+    Price,
+    Prices,
+    With,
+    DryRun,
     Help,
     Version,
     /// No effect, said at `MAYFLY_LOG=info`.
     Ignored,
+    /// Ranks per node: without effect here, ranks per instance elsewhere.
+    PerNode,
     /// Hosts: refused.
     Hosts,
 }
@@ -79,7 +97,17 @@ const FLAGS: &[(&[&str], usize, Flag)] = &[
     (&["key-file"], 1, Flag::KeyFile),
     (&["h", "help"], 0, Flag::Help),
     (&["V", "version"], 0, Flag::Version),
-    (&["ppn", "perhost", "npernode", "N"], 1, Flag::Ignored),
+    (&["on"], 1, Flag::On),
+    (&["per-instance"], 1, Flag::PerInstance),
+    (&["listen"], 1, Flag::Listen),
+    (&["advertise"], 1, Flag::Advertise),
+    (&["join-timeout"], 1, Flag::JoinTimeout),
+    (&["sync"], 0, Flag::Sync),
+    (&["price"], 0, Flag::Price),
+    (&["prices"], 1, Flag::Prices),
+    (&["with"], 1, Flag::With),
+    (&["dry-run"], 0, Flag::DryRun),
+    (&["ppn", "perhost", "npernode", "N"], 1, Flag::PerNode),
     (&["bind-to", "map-by", "rank-by"], 1, Flag::Ignored),
     (&["mca", "gmca", "prtemca"], 2, Flag::Ignored),
     (
@@ -130,6 +158,7 @@ struct Reading {
     folder: Option<PathBuf>,
     rendezvous: Option<String>,
     key_file: Option<PathBuf>,
+    elsewhere: Elsewhere,
     notices: Vec<String>,
 }
 
@@ -277,6 +306,23 @@ impl Reading {
                 }
                 _ => return wrong(format!("--timeout needs a number of seconds, not {text:?}")),
             },
+            Flag::On => self.elsewhere.on = Some(text),
+            Flag::PerInstance => self.elsewhere.per_instance = Some(number(1)?),
+            Flag::PerNode => {
+                self.elsewhere.per_node = text.parse().ok().filter(|n| *n > 0);
+                self.ignored(word);
+            }
+            Flag::Listen => self.elsewhere.listen = Some(text),
+            Flag::Advertise => self.elsewhere.advertise = Some(text),
+            Flag::JoinTimeout => {
+                let seconds = number(1)?;
+                self.elsewhere.join_within = Some(Duration::from_secs(seconds.into()));
+            }
+            Flag::Sync => self.elsewhere.sync = true,
+            Flag::Price => self.elsewhere.price = true,
+            Flag::Prices => self.elsewhere.prices = Some(value.into()),
+            Flag::With => self.elsewhere.with(&text)?,
+            Flag::DryRun => self.elsewhere.dry_run = true,
             Flag::ConfigFile if in_file => {
                 return wrong("a configuration file cannot name another one")
             }
@@ -291,17 +337,15 @@ impl Reading {
             Flag::KeyFile => self.key_file = Some(value.into()),
             Flag::Help => return Err(Wrong::Help),
             Flag::Version => return Err(Wrong::Version),
-            Flag::Ignored => self
-                .notices
-                .push(format!("{} has no effect here", word.to_string_lossy())),
-            Flag::Hosts => {
-                return wrong(format!(
-                    "{}: `mayfly run` starts all ranks on this machine and takes no hosts",
-                    word.to_string_lossy()
-                ))
-            }
+            Flag::Ignored => self.ignored(word),
+            Flag::Hosts => self.elsewhere.hosts = Some(word.to_string_lossy().into_owned()),
         }
         Ok(())
+    }
+
+    fn ignored(&mut self, word: &OsStr) {
+        let text = format!("{} has no effect here", word.to_string_lossy());
+        self.notices.push(text);
     }
 
     /// `-x NAME=VALUE`, or `-x NAME` for one of ours.
@@ -377,11 +421,20 @@ impl Reading {
                 return wrong(format!("-stdin {rank}: there are only {size} ranks"));
             }
         }
-        if let Some(address) = self.rendezvous {
-            self.plan.rendezvous = Some(standalone(&address, self.key_file)?);
-        }
+        let remote = if self.elsewhere.is_meant() {
+            let notices = &mut self.notices;
+            let rendezvous = (self.rendezvous, self.key_file);
+            Some(self.elsewhere.plan(&self.plan, rendezvous, notices)?)
+        } else {
+            self.elsewhere.refuse_here()?;
+            if let Some(address) = self.rendezvous {
+                self.plan.rendezvous = Some(standalone(&address, self.key_file)?);
+            }
+            None
+        };
         Ok(Parsed {
             plan: self.plan,
+            remote,
             notices: self.notices,
         })
     }
@@ -395,23 +448,28 @@ fn standalone(address: &str, key_file: Option<PathBuf>) -> Result<Standalone, Wr
     if bare.is_empty() || bare.contains('/') || !bare.contains(':') {
         return wrong(format!("--rendezvous needs HOST:PORT, not {address:?}"));
     }
-    let operator_key = match key_file {
+    Ok(Standalone {
+        address: bare.into(),
+        operator_key: operator_key(key_file)?,
+    })
+}
+
+/// What lets us open a job at a rendezvous that runs elsewhere.
+fn operator_key(key_file: Option<PathBuf>) -> Result<String, Wrong> {
+    let key = match key_file {
         Some(path) => match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(e) => return wrong(format!("{}: cannot be read: {e}", path.display())),
         },
         None => std::env::var("MAYFLY_OPERATOR_KEY").unwrap_or_default(),
     };
-    let operator_key = operator_key.trim().to_string();
-    if operator_key.is_empty() {
+    let key = key.trim().to_string();
+    if key.is_empty() {
         return wrong(
             "--rendezvous needs the operator's key, in MAYFLY_OPERATOR_KEY or --key-file FILE",
         );
     }
-    Ok(Standalone {
-        address: bare.into(),
-        operator_key,
-    })
+    Ok(key)
 }
 
 /// Names an unknown flag and the nearest known one.

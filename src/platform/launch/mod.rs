@@ -4,8 +4,8 @@ pub(super) mod environment;
 pub(super) mod guard;
 mod input;
 pub(super) mod os;
-mod output;
-mod planned;
+pub(super) mod output;
+pub(super) mod planned;
 pub(super) mod program;
 mod service;
 pub(super) mod spawn;
@@ -96,7 +96,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    fn new(status: i32, text: impl Into<String>) -> Refusal {
+    pub(super) fn new(status: i32, text: impl Into<String>) -> Refusal {
         Refusal {
             text: text.into(),
             status,

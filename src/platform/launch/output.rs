@@ -13,9 +13,9 @@ const LINE_MAX: usize = 1 << 20;
 /// So much is read at a time.
 const CHUNK: usize = 64 * 1024;
 /// How long others wait for the rest of a line that is passed on in pieces.
-const PATIENCE: Duration = Duration::from_millis(200);
+pub const PATIENCE: Duration = Duration::from_millis(200);
 /// On a terminal, how long the beginning of rank 0's line (a question to the user) may wait for the rest.
-const PROMPT: Duration = Duration::from_millis(50);
+pub const PROMPT: Duration = Duration::from_millis(50);
 
 /// Weaves the bytes of several ranks into one stream of whole lines.
 pub struct Weaver {
@@ -107,6 +107,16 @@ impl Weaver {
     /// May this source be read now?
     pub fn may_read(&self, source: usize) -> bool {
         self.owner.is_none_or(|owner| owner == source)
+    }
+
+    /// Whose line is being passed on has been waited for long enough; another may begin one.
+    pub fn give_up(&mut self) {
+        self.owner = None;
+    }
+
+    /// Has this source begun a line that has not gone out?
+    pub fn begun(&self, source: usize) -> bool {
+        self.tails.get(source).is_some_and(|tail| !tail.is_empty())
     }
 
     fn tag(&self, source: usize, out: &mut Vec<u8>) {
@@ -208,12 +218,7 @@ impl Pumping {
                 .map(|file| os::wants_read(file.as_raw_fd()))
                 .collect();
             set.push(os::wants_read(asleep.as_raw_fd()));
-            let prompt = self.target.interactive
-                && self
-                    .weaver
-                    .tails
-                    .first()
-                    .is_some_and(|tail| !tail.is_empty());
+            let prompt = self.target.interactive && self.weaver.begun(0);
             let patience = match (prompt, self.weaver.owner) {
                 (true, _) => PROMPT.as_millis() as i32,
                 (false, Some(_)) => PATIENCE.as_millis() as i32,
@@ -222,7 +227,7 @@ impl Pumping {
             os::poll(&mut set, patience)?;
             let finishing = set.last().is_some_and(|last| last.revents != 0);
             if set.iter().all(|entry| entry.revents == 0) {
-                self.weaver.owner = None;
+                self.weaver.give_up();
                 if prompt {
                     self.weaver.pass_on(0, &mut self.out);
                 }

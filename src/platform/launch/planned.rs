@@ -128,7 +128,7 @@ impl Planned<'_> {
 }
 
 /// `%r` is the rank, `%h` this machine, `%p` and `%g` 0 (one proxy, one process group), `%%` a percent sign.
-fn expand(pattern: &OsStr, rank: u32) -> OsString {
+pub fn expand(pattern: &OsStr, rank: u32) -> OsString {
     let mut out = Vec::new();
     let mut rest = pattern.as_bytes().iter();
     while let Some(&byte) = rest.next() {

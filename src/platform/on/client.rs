@@ -69,13 +69,18 @@ pub fn cause(error: &dyn std::error::Error) -> String {
 /// A request that got no answer, or only a part of one.
 pub fn no_answer(whom: &str, error: &reqwest::Error) -> Failure {
     let why = cause(error);
-    Failure::passing(if error.is_connect() {
-        format!("{whom} cannot be reached: {why}")
-    } else if error.is_timeout() {
+    if error.is_connect() {
+        return Failure::passing(format!("{whom} cannot be reached: {why}"));
+    }
+    let text = if error.is_timeout() {
         format!("{whom} does not answer in time")
     } else {
         format!("the connection to {whom} broke: {why}")
-    })
+    };
+    Failure {
+        doubtful: true,
+        ..Failure::passing(text)
+    }
 }
 
 /// An answer that is no success, in one line: what it means, its status, its words.
@@ -106,7 +111,13 @@ pub fn refused(whom: &str, status: StatusCode, headers: &HeaderMap, body: &str) 
         408 | 429 | 500..=599 => pause(headers).map_or(Again::Soon, Again::After),
         _ => Again::Never,
     };
-    Failure { text, again }
+    // With 429 and 503 a front says that nobody has seen the request.
+    let doubtful = matches!(status.as_u16(), 408 | 500..=502 | 504..=599);
+    Failure {
+        text,
+        again,
+        doubtful,
+    }
 }
 
 /// `Retry-After` in seconds (RFC 9110 §10.2.3).

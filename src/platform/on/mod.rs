@@ -8,8 +8,10 @@ mod http;
 mod lambda;
 mod openfaas;
 mod openwhisk;
+pub mod price;
 mod target;
 
+pub use client::cause;
 pub use target::{Setting, Target};
 
 use std::future::Future;
@@ -87,6 +89,8 @@ pub enum Delivery {
 pub struct Failure {
     pub text: String,
     pub again: Again,
+    /// The letter may have been delivered all the same: the answer was lost, not the request.
+    pub doubtful: bool,
 }
 
 /// May another attempt help?
@@ -105,6 +109,7 @@ impl Failure {
         Failure {
             text: text.into(),
             again: Again::Never,
+            doubtful: false,
         }
     }
     /// One that may pass.
@@ -112,6 +117,7 @@ impl Failure {
         Failure {
             text: text.into(),
             again: Again::Soon,
+            doubtful: false,
         }
     }
 }
