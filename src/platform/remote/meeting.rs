@@ -33,7 +33,7 @@ pub struct Opening {
     pub per_instance: u32,
     pub join_within: Duration,
     pub lease: Duration,
-    pub task: Vec<u8>,
+    pub task: serde_json::Value,
 }
 
 /// A job that is open, and we are its owner.
@@ -126,6 +126,7 @@ impl Own {
         let pin = identity.as_ref().map(tls::Identity::pin);
         let options = server::Options {
             operator_key: Some(key.clone()),
+            tls: identity,
             ..server::Options::default()
         };
         let service = Service::start(listener, options, Box::new(|_, _| {})).map_err(cannot)?;
@@ -190,13 +191,15 @@ async fn create(
     }
     let client = builder.build().map_err(|e| wrong(e.to_string()))?;
     let seconds = |time: Duration| time.as_secs_f64().ceil() as u32;
-    let task = serde_json::from_slice(&opening.task).unwrap_or_default();
     let request = JobRequest {
-        size: opening.size,
+        per_instance: opening.per_instance,
         join_within_s: seconds(opening.join_within),
         lease_s: seconds(opening.lease),
+        name: opening.name.clone(),
+        owned: true,
+        task: Some(opening.task.clone()),
+        ..JobRequest::new(opening.size)
     };
-    let _: serde_json::Value = task;
     let body = serde_json::to_string(&request).map_err(|e| wrong(e.to_string()))?;
     let response = client
         .post(format!("{}/v1/jobs", place.url()))

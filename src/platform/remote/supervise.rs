@@ -123,7 +123,7 @@ async fn launch(
         per_instance: plan.per_instance,
         join_within,
         lease: LEASE,
-        task: task.to_json(),
+        task: serde_json::from_slice(&task.to_json()).unwrap_or_default(),
     };
     let began = Instant::now();
     let job = interruptible(plan.meeting.open(&opening), &mut inbox).await??;
