@@ -6,9 +6,11 @@ use crate::platform::start;
 use crate::rendezvous::dial::{self, Link, Owner};
 use crate::rendezvous::message::{hex, secrets, unhex};
 use crate::rendezvous::place::Place;
-use crate::rendezvous::server::{self, JobCreated, JobRequest, Service};
+use crate::rendezvous::relay::{self, Relay};
+use crate::rendezvous::server::{self, JobCreated, JobRequest, Relays, Service};
 use crate::rendezvous::tls;
-use std::net::{IpAddr, TcpListener, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the rendezvous may take to answer.
@@ -124,9 +126,32 @@ impl Own {
             Some(tls::Identity::fresh(std::slice::from_ref(&host)).map_err(cannot)?)
         };
         let pin = identity.as_ref().map(tls::Identity::pin);
+        let mut relays = Relays::default();
+        let relay = if alone {
+            None
+        } else {
+            os::random(&mut relays.key).map_err(cannot)?;
+            let relay = relay(bound, relays.key).map_err(cannot)?;
+            let [first, second] = relay.addresses().map(|address| address.port());
+            let at = Place {
+                tls: false,
+                host: host.clone(),
+                port: first,
+                pin: None,
+            };
+            let other = Place {
+                port: second,
+                ..at.clone()
+            };
+            relays.places = vec![format!("{},{}", at.authority(), other.authority())];
+            crate::info!("relay at {}", relays.places[0]);
+            Some(Arc::new(relay))
+        };
         let options = server::Options {
             operator_key: Some(key.clone()),
             tls: identity,
+            relays,
+            relay,
             ..server::Options::default()
         };
         let service = Service::start(listener, options, Box::new(|_, _| {})).map_err(cannot)?;
@@ -143,6 +168,15 @@ impl Own {
             key,
         })
     }
+}
+
+/// A relay beside the rendezvous: on the two ports after its own, or any when they are taken.
+fn relay(beside: SocketAddr, key: [u8; 32]) -> std::io::Result<Relay> {
+    let listener = |step: u16| {
+        let wanted = beside.port().checked_add(step).unwrap_or(0);
+        TcpListener::bind((beside.ip(), wanted)).or_else(|_| TcpListener::bind((beside.ip(), 0)))
+    };
+    Relay::start([listener(1)?, listener(2)?], relay::Options::new(key))
 }
 
 /// Name and port under which instances find us.
