@@ -1,5 +1,6 @@
 //! The `mayfly` command.
 
+mod host;
 mod inspect;
 mod jobs;
 mod pack;
@@ -7,7 +8,7 @@ mod relay;
 mod run;
 mod serve;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// Runs unmodified MPI programs inside serverless functions.
 #[derive(Parser)]
@@ -35,6 +36,8 @@ enum Command {
     Logs(jobs::Logs),
     /// Ends jobs at a rendezvous
     Kill(jobs::Kill),
+    /// Runs ranks in an instance of a platform; what a packed function does when it is started
+    Host(host::Arguments),
     /// Turns a program into a function: a zip, an OCI image or a Kubernetes manifest
     Pack(pack::Arguments),
     /// Tells which MPI a program was built for and whether it can run here
@@ -45,7 +48,24 @@ enum Command {
     },
 }
 
+/// Has this command been started as a function's executable? Images may give that an argument (a handler's name), which
+/// means nothing to us, unless it is one of our own.
+fn is_bootstrap(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> bool {
+    let name = arguments.next().unwrap_or_default();
+    let ours = |word: std::ffi::OsString| {
+        let known = |command: &clap::Command| *command.get_name() == word;
+        word.to_string_lossy().starts_with('-')
+            || word == "help"
+            || Arguments::command().get_subcommands().any(known)
+    };
+    std::path::Path::new(&name).file_name() == Some("bootstrap".as_ref())
+        && !arguments.next().is_some_and(ours)
+}
+
 fn main() {
+    if is_bootstrap(std::env::args_os()) {
+        std::process::exit(host::main(&host::Arguments::default()));
+    }
     let status = match Arguments::parse().command {
         Command::Run { arguments } => run::main(arguments),
         Command::Serve(arguments) => serve::main(&arguments),
@@ -53,8 +73,22 @@ fn main() {
         Command::Ps(arguments) => jobs::ps(&arguments),
         Command::Logs(arguments) => jobs::logs(&arguments),
         Command::Kill(arguments) => jobs::kill(&arguments),
+        Command::Host(arguments) => host::main(&arguments),
         Command::Pack(arguments) => pack::main(&arguments),
         Command::Inspect { arguments } => inspect::main(&arguments),
     };
     std::process::exit(status);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_functions_executable_is_a_host() {
+        let is = |words: &[&str]| is_bootstrap(words.iter().map(std::ffi::OsString::from));
+        assert!(is(&["/var/task/bootstrap"]) && is(&["bootstrap", "app.handler"]));
+        assert!(!is(&["bootstrap", "run"]) && !is(&["bootstrap", "--help"]));
+        assert!(!is(&["/usr/bin/mayfly"]) && !is(&["mayfly", "bootstrap"]) && !is(&[]));
+    }
 }

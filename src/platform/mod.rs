@@ -1,6 +1,7 @@
 //! What is outside the library: programs, launchers, hosts.
 
 pub mod elf;
+pub mod host;
 pub mod kubernetes;
 pub mod launch;
 pub mod on;

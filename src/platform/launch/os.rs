@@ -132,7 +132,6 @@ pub struct Ended {
     /// As wait(2) gives it.
     pub wait: c_int,
     /// The most memory that it had at a time, KiB.
-    #[allow(dead_code)] // for the host
     pub peak_kib: u64,
 }
 
