@@ -79,6 +79,8 @@ struct Suspicion {
     until: Instant,
     /// An abort's code; `None`: its connection ended.
     abort: Option<i32>,
+    /// What the service says of it.
+    said: Option<String>,
     /// The service has ended the job for it.
     fatal: bool,
     /// Its exit may be the consequence of something that we have not been told yet.

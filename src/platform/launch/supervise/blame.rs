@@ -34,6 +34,7 @@ impl Supervisor<'_> {
                 rank,
                 until: Instant::now() + 3 * TO_BLAME,
                 abort: None,
+                said: None,
                 fatal: true,
                 wait: true,
             });
@@ -62,6 +63,7 @@ impl Supervisor<'_> {
                         rank,
                         until: Instant::now() + TO_DIE,
                         abort: None,
+                        said: None,
                         fatal: false,
                         wait: false,
                     });
@@ -76,10 +78,16 @@ impl Supervisor<'_> {
             // A rank that the rendezvous gave up (its lease ran out) says nothing itself.
             Event::Aborted { rank, text, .. }
                 if !self.service.sees_all()
-                    && text.starts_with(&format!("rank {rank} was lost"))
-                    && self.ranks[rank as usize].status.is_none() =>
+                    && text.starts_with(&format!("rank {rank} was lost")) =>
             {
-                self.fail(1, &text);
+                self.suspicion = Some(Suspicion {
+                    rank,
+                    until: Instant::now() + TO_DIE,
+                    abort: None,
+                    said: Some(text),
+                    fatal: true,
+                    wait: false,
+                });
             }
             Event::Aborted { rank, code, .. } => match &mut self.suspicion {
                 Some(suspicion) if suspicion.rank == rank && suspicion.abort.is_none() => {
@@ -97,6 +105,7 @@ impl Supervisor<'_> {
                         rank,
                         until: Instant::now() + TO_BLAME,
                         abort: Some(code),
+                        said: None,
                         fatal: true,
                         wait: false,
                     });
@@ -132,10 +141,10 @@ impl Supervisor<'_> {
             (None, None) if !overdue => {}
             (None, Some(_)) if suspicion.wait && !overdue => {}
             (None, None) => {
-                let text = format!(
-                    "{} has closed its connection to the others",
-                    self.name(rank)
-                );
+                let text = suspicion.said.clone().unwrap_or_else(|| {
+                    let name = self.name(rank);
+                    format!("{name} has closed its connection to the others")
+                });
                 self.fail(1, &text);
             }
             (None, Some(Status::Exited(0))) => {
