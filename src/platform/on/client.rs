@@ -40,15 +40,20 @@ pub fn tls(bundles: &[String]) -> Result<rustls::ClientConfig, String> {
 
 /// A client that follows no redirects (they would carry a pass to somebody else) and repeats nothing by itself.
 pub fn client(bundles: &[String]) -> Result<reqwest::Client, String> {
-    reqwest::Client::builder()
+    builder()
         .use_preconfigured_tls(tls(bundles)?)
+        .build()
+        .map_err(|e| format!("the HTTP client cannot be set up: {}", cause(&e)))
+}
+
+/// The same, for those who bring their own TLS.
+pub fn builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
         .user_agent(concat!("mayfly/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .connect_timeout(CONNECT)
         .tcp_keepalive(KEEPALIVE)
-        .build()
-        .map_err(|e| format!("the HTTP client cannot be set up: {}", cause(&e)))
 }
 
 /// The PEM files that the user's environment names in these variables.

@@ -5,6 +5,7 @@
 
 mod client;
 mod http;
+mod kubernetes;
 mod lambda;
 mod openfaas;
 mod openwhisk;

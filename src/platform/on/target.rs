@@ -1,6 +1,6 @@
 //! What stands after `--on`.
 
-use super::{http, lambda, openfaas, openwhisk, Platform};
+use super::{http, kubernetes, lambda, openfaas, openwhisk, Platform};
 
 /// `--with NAME=VALUE`: something for the platform to know; it refuses names that it does not know.
 pub type Setting = (String, String);
@@ -22,6 +22,10 @@ impl Target {
         let (kind, rest) = self.text.split_once(':').unwrap_or((&self.text, ""));
         Ok(match kind {
             "http" | "https" => Box::new(http::Http::open(&self.text, &self.settings)?),
+            "kubernetes" => {
+                let get = std::sync::Arc::new(variable);
+                Box::new(kubernetes::Kubernetes::open(rest, &self.settings, get)?)
+            }
             "lambda" => {
                 let get = std::sync::Arc::new(variable);
                 Box::new(lambda::Lambda::open(rest, &self.settings, self.sync, get)?)
