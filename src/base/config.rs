@@ -26,6 +26,19 @@ pub struct Config {
     pub tree_from: u32,
     /// `MAYFLY_CONNECT_TIMEOUT`: seconds until a connection attempt is given up.
     pub connect_timeout: Duration,
+    /// `MAYFLY_ENCRYPT`: `auto` (what leaves the platform's network), `always` or `never`.
+    pub encrypt: Encrypt,
+    /// `MAYFLY_PATHS`: comma-separated ways by which TCP may reach a peer (`direct`, `punch`, `relay`); empty: all.
+    pub paths: Vec<String>,
+}
+
+/// Which connections are encrypted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Encrypt {
+    /// Those whose bytes leave the platform's network.
+    Auto,
+    Always,
+    Never,
 }
 
 /// How much [`crate::base::trace`] says.
@@ -47,6 +60,11 @@ impl Config {
                 default
             }),
         };
+        let list = |name: &str| -> Vec<String> {
+            let text = get(name).unwrap_or_default();
+            let words = text.split(',').map(|s| s.trim().to_string());
+            words.filter(|s| !s.is_empty()).collect()
+        };
         Config {
             log: match get("MAYFLY_LOG").as_deref().map(str::trim) {
                 Some("error") => Level::Error,
@@ -58,14 +76,7 @@ impl Config {
                     Level::Warn
                 }
             },
-            transports: get("MAYFLY_TRANSPORT")
-                .map(|list| {
-                    list.split(',')
-                        .map(|s| s.trim().to_string())
-                        .filter(|s| !s.is_empty())
-                        .collect()
-                })
-                .unwrap_or_default(),
+            transports: list("MAYFLY_TRANSPORT"),
             shm: get("MAYFLY_SHM").unwrap_or_default(),
             shm_dir: get("MAYFLY_SHM_DIR"),
             cma: number("MAYFLY_CMA", 1) != 0,
@@ -74,6 +85,17 @@ impl Config {
             interface: get("MAYFLY_INTERFACE").unwrap_or_default(),
             tree_from: number("MAYFLY_TREE_FROM", 256).clamp(2, 1 << 30) as u32,
             connect_timeout: Duration::from_secs(number("MAYFLY_CONNECT_TIMEOUT", 30).max(1) as u64),
+            encrypt: match get("MAYFLY_ENCRYPT").as_deref().map(str::trim) {
+                None | Some("" | "auto") => Encrypt::Auto,
+                Some("never") => Encrypt::Never,
+                Some("always") => Encrypt::Always,
+                Some(other) => {
+                    // The safe side of a slip.
+                    eprintln!("mayfly: MAYFLY_ENCRYPT={other} is none of auto, always, never; using always");
+                    Encrypt::Always
+                }
+            },
+            paths: list("MAYFLY_PATHS"),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Where a rank can be found: the blob that bootstrap carries from each rank to all others.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Format of the blob; a rank of another version is told apart before anything else is read.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const MAGIC: &[u8; 3] = b"MfA";
 /// Addresses that one rank may announce.
 pub const MAX_IPS: usize = 32;
@@ -40,7 +40,23 @@ pub struct Address {
     /// TCP port; 0: not listening.
     pub port: u16,
     pub ips: Vec<IpAddr>,
+    /// How a relay sees the rank's listener; `None`: nobody knows.
+    pub public: Option<SocketAddr>,
+    /// Its address translator gives each destination a port of its own, so `public` is true for that relay only.
+    pub symmetric: bool,
+    /// It takes part in punching, and in meeting at a relay.
+    pub punches: bool,
+    pub relays: bool,
+    /// Its public key (X25519), made for this job.
+    pub key: Option<[u8; 32]>,
 }
+
+/// The last byte before the optional parts.
+const PUBLIC: u8 = 1;
+const SYMMETRIC: u8 = 2;
+const PUNCHES: u8 = 4;
+const RELAYS: u8 = 8;
+const KEY: u8 = 16;
 
 impl Address {
     pub fn encode(&self) -> Vec<u8> {
@@ -72,16 +88,22 @@ impl Address {
         let ips = &self.ips[..self.ips.len().min(MAX_IPS)];
         out.push(ips.len() as u8);
         for ip in ips {
-            match ip {
-                IpAddr::V4(ip) => {
-                    out.push(4);
-                    out.extend_from_slice(&ip.octets());
-                }
-                IpAddr::V6(ip) => {
-                    out.push(6);
-                    out.extend_from_slice(&ip.octets());
-                }
-            }
+            put_ip(&mut out, ip);
+        }
+        let flags = [
+            (self.public.is_some(), PUBLIC),
+            (self.symmetric, SYMMETRIC),
+            (self.punches, PUNCHES),
+            (self.relays, RELAYS),
+            (self.key.is_some(), KEY),
+        ];
+        out.push(flags.iter().filter(|f| f.0).map(|f| f.1).sum());
+        if let Some(public) = &self.public {
+            put_ip(&mut out, &public.ip());
+            out.extend_from_slice(&public.port().to_le_bytes());
+        }
+        if let Some(key) = &self.key {
+            out.extend_from_slice(key);
         }
         out
     }
@@ -125,12 +147,24 @@ impl Address {
         }
         let mut ips = Vec::with_capacity(count);
         for _ in 0..count {
-            ips.push(match rest.array::<1>()?[0] {
-                4 => IpAddr::V4(Ipv4Addr::from(rest.array::<4>()?)),
-                6 => IpAddr::V6(Ipv6Addr::from(rest.array::<16>()?)),
-                _ => return Err("an IP address is of an unknown kind"),
-            });
+            ips.push(rest.ip()?);
         }
+        let flags = rest.array::<1>()?[0];
+        if flags & !(PUBLIC | SYMMETRIC | PUNCHES | RELAYS | KEY) != 0 {
+            return Err("it has unknown parts");
+        }
+        let public = match flags & PUBLIC {
+            0 => None,
+            _ => {
+                let ip = rest.ip()?;
+                let port = u16::from_le_bytes(rest.array()?);
+                Some(SocketAddr::new(ip, port))
+            }
+        };
+        let key = match flags & KEY {
+            0 => None,
+            _ => Some(rest.array()?),
+        };
         if !rest.0.is_empty() {
             return Err("bytes are left over");
         }
@@ -146,7 +180,25 @@ impl Address {
             segment,
             port,
             ips,
+            public,
+            symmetric: flags & SYMMETRIC != 0,
+            punches: flags & PUNCHES != 0,
+            relays: flags & RELAYS != 0,
+            key,
         })
+    }
+}
+
+fn put_ip(out: &mut Vec<u8>, ip: &IpAddr) {
+    match ip {
+        IpAddr::V4(ip) => {
+            out.push(4);
+            out.extend_from_slice(&ip.octets());
+        }
+        IpAddr::V6(ip) => {
+            out.push(6);
+            out.extend_from_slice(&ip.octets());
+        }
     }
 }
 
@@ -167,6 +219,14 @@ impl<'a> Rest<'a> {
         let mut out = [0; N];
         out.copy_from_slice(self.take(N)?);
         Ok(out)
+    }
+
+    fn ip(&mut self) -> Result<IpAddr, &'static str> {
+        Ok(match self.array::<1>()?[0] {
+            4 => IpAddr::V4(Ipv4Addr::from(self.array::<4>()?)),
+            6 => IpAddr::V6(Ipv6Addr::from(self.array::<16>()?)),
+            _ => return Err("an IP address is of an unknown kind"),
+        })
     }
 
     fn u32(&mut self) -> Result<u32, &'static str> {
@@ -198,6 +258,11 @@ mod tests {
                 "10.0.0.7".parse().expect("an address"),
                 "fd00::7".parse().expect("an address"),
             ],
+            public: Some("203.0.113.5:61000".parse().expect("an address")),
+            symmetric: true,
+            punches: true,
+            relays: false,
+            key: Some([8; 32]),
         }
     }
 
@@ -209,7 +274,15 @@ mod tests {
             Segment::File("/tmp/mayfly-x".to_string()),
         ] {
             let address = example(segment);
-            assert_eq!(Address::decode(&address.encode()), Ok(address));
+            assert_eq!(Address::decode(&address.encode()), Ok(address.clone()));
+            let bare = Address {
+                public: None,
+                key: None,
+                punches: false,
+                relays: true,
+                ..address
+            };
+            assert_eq!(Address::decode(&bare.encode()), Ok(bare));
         }
     }
 

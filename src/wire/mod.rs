@@ -3,5 +3,6 @@
 pub mod address;
 pub mod frame;
 pub mod hello;
+pub mod note;
 pub mod relay;
 pub mod sha256;

@@ -2,8 +2,9 @@
 
 use crate::transport::os::Fd;
 use crate::transport::tcp::net;
+use crate::transport::tcp::seal::Seal;
 use crate::wire::frame::HEADER;
-use crate::wire::hello::Hello;
+use crate::wire::hello::{Hello, Path};
 use std::io;
 use std::time::Instant;
 
@@ -72,6 +73,21 @@ impl Queue {
         Some(&mut buffer[self.end..self.end + length])
     }
 
+    /// Room for exactly `length` bytes behind the others, moving them to the front when it must.
+    #[inline]
+    pub fn space(&mut self, length: usize, pool: &mut Pool) -> Option<&mut [u8]> {
+        let buffer = self.buffer.get_or_insert_with(|| pool.get());
+        if self.end + length > BUFFER {
+            if self.end - self.start + length > BUFFER {
+                return None;
+            }
+            buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        Some(&mut buffer[self.end..self.end + length])
+    }
+
     /// All room behind the bytes, after moving them to the front when a frame of `frame` bytes would not fit.
     #[inline]
     pub fn rest(&mut self, frame: usize, pool: &mut Pool) -> &mut [u8] {
@@ -109,6 +125,10 @@ impl Queue {
 pub enum Stage {
     /// Dialled, not connected yet.
     Connecting,
+    /// Connected to a relay: its greeting must come.
+    Asking,
+    /// The relay was asked for the peer: its status must come.
+    Joining,
     /// Dialled, our hello is sent: hello and proof must come.
     Greeting,
     /// Dialled, our proof is sent: the welcome must come.
@@ -121,6 +141,16 @@ pub enum Stage {
     Ready,
 }
 
+/// What a connection is an attempt of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Effort {
+    /// The other side's.
+    Theirs,
+    Dial,
+    Punch,
+    Relay,
+}
+
 /// One connection.
 pub struct Link {
     pub fd: Fd,
@@ -129,6 +159,10 @@ pub struct Link {
     pub stage: Stage,
     /// Whom it leads to: certain when Ready or dialled.
     pub peer: u32,
+    pub effort: Effort,
+    /// Certain when Ready or dialled.
+    pub path: Path,
+    pub seal: Seal,
     /// The other end, for people.
     pub at: String,
     pub since: Instant,
@@ -146,6 +180,8 @@ pub struct Link {
     pub broken: Option<String>,
     /// The turn of its last frame.
     pub used: u32,
+    /// There is a better one: it is given up when there is room to say so.
+    pub tired: bool,
     /// This side has nothing more to send on it; the other side neither.
     pub rest_sent: bool,
     pub rest_came: bool,
@@ -155,12 +191,19 @@ pub struct Link {
 
 impl Link {
     /// A connection at the beginning.
-    pub fn new(fd: Fd, stage: Stage, at: String, ours: Hello) -> Link {
+    pub fn new(fd: Fd, effort: Effort, at: String, ours: Hello) -> Link {
+        let stage = match effort {
+            Effort::Theirs => Stage::Accepted,
+            Effort::Dial | Effort::Punch | Effort::Relay => Stage::Connecting,
+        };
         Link {
             fd,
             id: 0,
             stage,
             peer: ours.to,
+            effort,
+            path: ours.path,
+            seal: Seal::None,
             at,
             since: Instant::now(),
             ours,
@@ -172,6 +215,7 @@ impl Link {
             writes: stage == Stage::Connecting,
             broken: None,
             used: 0,
+            tired: false,
             rest_sent: false,
             rest_came: false,
             finished: false,
@@ -184,9 +228,31 @@ impl Link {
         self.rest_sent || self.rest_came
     }
 
+    /// Has all output left for the kernel?
+    #[inline]
+    pub fn sent(&self) -> bool {
+        self.output.is_empty()
+            && match &self.seal {
+                Seal::None | Seal::Begun(_) => true,
+                Seal::Channel(channel) => channel.is_empty(),
+            }
+    }
+
+    /// Bytes of output.
+    pub fn left(&self) -> usize {
+        let sealed = match &self.seal {
+            Seal::None | Seal::Begun(_) => 0,
+            Seal::Channel(channel) => channel.left(),
+        };
+        self.output.bytes().len() + sealed
+    }
+
     /// Sends of the output what the kernel takes.
     #[inline]
     pub fn flush(&mut self, pool: &mut Pool) -> io::Result<()> {
+        if let Seal::Channel(channel) = &mut self.seal {
+            return channel.flush(&self.fd, &mut self.output, pool);
+        }
         while !self.output.is_empty() {
             match net::send(&self.fd, self.output.bytes()) {
                 Ok(n) => self.output.consume(n, pool),

@@ -90,6 +90,25 @@ pub fn no_delay(fd: &Fd) {
     let _ = set(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
 }
 
+/// Punching connects from the listener's own port. Where the kernel knows no shared ports, there is no punching.
+fn share_port(fd: &Fd) -> io::Result<()> {
+    let _ = set(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1);
+    set(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)
+}
+
+/// Seconds without a word until the kernel asks whether the other end still lives, between questions, and questions
+/// without an answer until it counts as gone. Address translators forget what is silent for minutes.
+const ALIVE: [i32; 3] = [25, 10, 5];
+
+/// Asks now and then whether the other end lives, which also keeps translators from forgetting the connection.
+pub fn keep_alive(fd: &Fd) {
+    // Refused only by what is no TCP socket.
+    let _ = set(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1);
+    let _ = set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, ALIVE[0]);
+    let _ = set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, ALIVE[1]);
+    let _ = set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, ALIVE[2]);
+}
+
 /// A listening socket on a free port of this address.
 fn listen_at(ip: IpAddr) -> io::Result<(Fd, u16)> {
     let family = if ip.is_ipv4() {
@@ -98,7 +117,7 @@ fn listen_at(ip: IpAddr) -> io::Result<(Fd, u16)> {
         libc::AF_INET6
     };
     let fd = socket(family)?;
-    set(&fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    share_port(&fd)?;
     if ip == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
         // One socket for both families.
         set(&fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 0)?;
@@ -126,12 +145,31 @@ pub fn listen(only: Option<IpAddr>) -> io::Result<(Fd, u16)> {
 
 /// Begins to connect; the socket becomes writable when it is decided.
 pub fn connect(address: SocketAddr) -> io::Result<Fd> {
-    let family = if address.is_ipv4() {
-        libc::AF_INET
-    } else {
-        libc::AF_INET6
+    begin(socket(family(address))?, address)
+}
+
+/// Begins to connect from this port, which the listener has too.
+pub fn connect_from(ip: Option<IpAddr>, port: u16, address: SocketAddr) -> io::Result<Fd> {
+    let fd = socket(family(address))?;
+    share_port(&fd)?;
+    let any: IpAddr = match address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let fd = socket(family)?;
+    let raw = Raw::new(SocketAddr::new(ip.unwrap_or(any), port));
+    // SAFETY: the address and its length belong together and live through the call.
+    check(unsafe { libc::bind(fd.0, (&raw const raw.storage).cast(), raw.length) })?;
+    begin(fd, address)
+}
+
+fn family(address: SocketAddr) -> i32 {
+    match address {
+        SocketAddr::V4(_) => libc::AF_INET,
+        SocketAddr::V6(_) => libc::AF_INET6,
+    }
+}
+
+fn begin(fd: Fd, address: SocketAddr) -> io::Result<Fd> {
     no_delay(&fd);
     let raw = Raw::new(address);
     // SAFETY: the address and its length belong together and live through the call.
@@ -225,6 +263,44 @@ pub fn receive(fd: &Fd, bytes: &mut [u8]) -> io::Result<usize> {
 pub fn finish(fd: &Fd) {
     // SAFETY: no memory is involved.
     unsafe { libc::shutdown(fd.0, libc::SHUT_WR) };
+}
+
+/// Waits until the socket can be read (or written), at most until `end`.
+///
+/// # Errors
+/// `TimedOut`.
+pub fn wait(fd: &Fd, write: bool, end: std::time::Instant) -> io::Result<()> {
+    loop {
+        let left = end.saturating_duration_since(std::time::Instant::now());
+        let mut look = libc::pollfd {
+            fd: fd.0,
+            events: if write { libc::POLLOUT } else { libc::POLLIN },
+            revents: 0,
+        };
+        // SAFETY: one entry, which lives through the call.
+        let n = unsafe { libc::poll(&mut look, 1, left.as_millis().min(60_000) as i32) };
+        match n {
+            1 => return Ok(()),
+            0 if left.is_zero() || left.as_millis() == 0 => {
+                return Err(io::ErrorKind::TimedOut.into())
+            }
+            _ => (),
+        }
+    }
+}
+
+/// Is it an address that only the platform's own network knows? RFC 1918, 3927, 4193, 6598; loopback.
+pub fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;
+            ip.is_private() || ip.is_loopback() || ip.is_link_local() || shared
+        }
+        IpAddr::V6(ip) => {
+            let local = ip.segments()[0] & 0xfe00 == 0xfc00 || ip.segments()[0] & 0xffc0 == 0xfe80;
+            ip.is_loopback() || local
+        }
+    }
 }
 
 /// The kernel's list of sockets to watch.
@@ -374,6 +450,17 @@ pub fn announce(wanted: &str) -> Result<(Vec<IpAddr>, Option<IpAddr>), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn private_addresses_are_told_from_public_ones() {
+        let private = |text: &str| is_private(text.parse().expect("an address"));
+        for ip in ["127.0.0.1", "10.1.2.3", "172.31.0.1", "192.168.9.9", "169.254.7.7", "100.100.0.1", "::1", "fd00::1", "fe80::1"] {
+            assert!(private(ip), "{ip}");
+        }
+        for ip in ["8.8.8.8", "172.32.0.1", "100.128.0.1", "203.0.113.9", "2001:db8::1"] {
+            assert!(!private(ip), "{ip}");
+        }
+    }
 
     #[test]
     fn interfaces_are_found_by_name_and_address() {
