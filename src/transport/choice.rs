@@ -177,7 +177,7 @@ impl Links {
         };
         let by_tcp = match &mut self.tcp {
             None => Err(format!("no TCP here ({})", self.without.tcp)),
-            Some(tcp) => tcp.introduce(peer, &address.ips, address.port, shares),
+            Some(tcp) => tcp.introduce(peer, address, shares),
         };
         match by_tcp {
             Ok(()) => {

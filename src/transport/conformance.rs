@@ -4,6 +4,7 @@
 use crate::base::config::Config;
 use crate::base::id::PeerId;
 use crate::transport::sim::Settings;
+use crate::transport::station::Station;
 use crate::transport::{Links, Options, Outside, Sent, Sink};
 use crate::wire::frame::{Header, Kind};
 use std::sync::Barrier;
@@ -21,11 +22,19 @@ enum Over {
     Tcp,
     /// TCP with fewer connections than peers.
     Few,
+    /// TCP, encrypted.
+    Sealed,
+    /// Everything through a relay.
+    Relayed,
+    /// Punched; nothing stands between.
+    Punched,
+    /// Through a relay at first, then punched.
+    Upgraded,
     /// Odd ranks have TCP only, the others both.
     Mixed,
 }
 
-const ALL: [Over; 8] = [
+const ALL: [Over; 12] = [
     Over::Sim(0),
     Over::Sim(1),
     Over::Sim(2),
@@ -33,6 +42,10 @@ const ALL: [Over; 8] = [
     Over::File,
     Over::Tcp,
     Over::Few,
+    Over::Sealed,
+    Over::Relayed,
+    Over::Punched,
+    Over::Upgraded,
     Over::Mixed,
 ];
 
@@ -45,18 +58,28 @@ pub fn config(over: &'static [(&'static str, &'static str)]) -> Config {
 
 /// Opened and not introduced.
 pub fn open(me: u32, size: u32, config: &Config) -> Links {
+    open_with(me, size, config, Outside::default())
+}
+
+pub fn open_with(me: u32, size: u32, config: &Config, outside: Outside) -> Links {
     Links::open(Options {
         me: PeerId(me),
         size,
         job: [3; 16],
         token: [4; 32],
         config,
-        outside: Outside::default(),
+        outside,
     })
     .expect("links open")
 }
 
-fn cluster(over: Over, ranks: u32) -> Vec<Links> {
+/// The links, and what must live as long.
+fn cluster(over: Over, ranks: u32) -> (Vec<Links>, Station) {
+    let station = Station::new(ranks);
+    (links(over, ranks, &station), station)
+}
+
+fn links(over: Over, ranks: u32, station: &Station) -> Vec<Links> {
     if let Over::Sim(seed) = over {
         let settings = match seed {
             0 => Settings::calm(ranks),
@@ -69,10 +92,28 @@ fn cluster(over: Over, ranks: u32) -> Vec<Links> {
             let config = match over {
                 Over::Memfd => config(&[("MAYFLY_TRANSPORT", "shm")]),
                 Over::File => config(&[("MAYFLY_TRANSPORT", "shm"), ("MAYFLY_SHM", "file")]),
+                Over::Sealed => config(&[
+                    ("MAYFLY_TRANSPORT", "tcp"),
+                    ("MAYFLY_ENCRYPT", "always"),
+                ]),
+                Over::Relayed => {
+                    config(&[("MAYFLY_TRANSPORT", "tcp"), ("MAYFLY_PATHS", "relay")])
+                }
+                Over::Punched => {
+                    config(&[("MAYFLY_TRANSPORT", "tcp"), ("MAYFLY_PATHS", "punch")])
+                }
+                Over::Upgraded => config(&[
+                    ("MAYFLY_TRANSPORT", "tcp"),
+                    ("MAYFLY_PATHS", "punch,relay"),
+                ]),
                 Over::Mixed if me % 2 == 0 => config(&[]),
                 _ => config(&[("MAYFLY_TRANSPORT", "tcp")]),
             };
-            open(me, ranks, &config)
+            let outside = match over {
+                Over::Relayed | Over::Punched | Over::Upgraded => station.outside(me, &[3; 16]),
+                _ => Outside::default(),
+            };
+            open_with(me, ranks, &config, outside)
         })
         .collect();
     let addresses: Vec<Vec<u8>> = links.iter().map(Links::address).collect();
@@ -81,6 +122,9 @@ fn cluster(over: Over, ranks: u32) -> Vec<Links> {
         if let (Over::Few, Some(tcp)) = (over, &mut l.tcp) {
             tcp.budget = 1;
         }
+        if let (Over::Upgraded, Some(tcp)) = (over, &mut l.tcp) {
+            tcp.heads = [Duration::from_millis(20), Duration::ZERO];
+        }
     }
     links
 }
@@ -88,8 +132,9 @@ fn cluster(over: Over, ranks: u32) -> Vec<Links> {
 /// Runs `rank` for each of the ranks, each in a thread of its own.
 fn run(over: Over, ranks: u32, rank: impl Fn(u32, &mut Links, &Barrier) + Sync) {
     let barrier = Barrier::new(ranks as usize);
+    let (all, _station) = cluster(over, ranks);
     std::thread::scope(|scope| {
-        for (me, mut links) in cluster(over, ranks).into_iter().enumerate() {
+        for (me, mut links) in all.into_iter().enumerate() {
             let (rank, barrier) = (&rank, &barrier);
             scope.spawn(move || {
                 rank(me as u32, &mut links, barrier);
@@ -333,14 +378,14 @@ fn memory_is_fetched_where_that_is_possible() {
                     can
                 })
             };
-            let mut links = cluster(over, 2);
+            let (mut links, _station) = cluster(over, 2);
             let second = links.pop();
             let first = links.pop().expect("two ranks");
             let could = rank(first).join().expect("no panic");
             drop(second);
             vec![could]
         });
-        if matches!(over, Over::Tcp | Over::Few | Over::Mixed) {
+        if !matches!(over, Over::Sim(_) | Over::Memfd | Over::File) {
             assert!(!could[0]);
         }
     }
@@ -348,7 +393,16 @@ fn memory_is_fetched_where_that_is_possible() {
 
 #[test]
 fn a_goodbye_is_no_loss_and_an_end_without_is() {
-    for (over, polite) in [(Over::Tcp, true), (Over::Tcp, false), (Over::Memfd, true)] {
+    for (over, polite) in [
+        (Over::Tcp, true),
+        (Over::Tcp, false),
+        (Over::Sealed, true),
+        (Over::Sealed, false),
+        (Over::Relayed, true),
+        (Over::Relayed, false),
+        (Over::Punched, false),
+        (Over::Memfd, true),
+    ] {
         run(over, 2, |me, links, _| {
             let mut checker = Checker::new(me, 2);
             if me == 1 {
@@ -393,7 +447,7 @@ fn a_goodbye_is_no_loss_and_an_end_without_is() {
 
 #[test]
 fn the_choice_follows_machine_and_settings() {
-    let mut mixed = cluster(Over::Mixed, 3);
+    let (mut mixed, _station) = cluster(Over::Mixed, 3);
     assert_eq!(mixed[0].transport_of(PeerId(0)), "self");
     assert_eq!(mixed[0].transport_of(PeerId(1)), "tcp");
     assert_eq!(mixed[0].transport_of(PeerId(2)), "shm");

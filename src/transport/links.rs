@@ -80,13 +80,13 @@ impl Links {
     ///
     /// # Errors
     /// `Arg` when `MAYFLY_TRANSPORT` names an unknown transport, `Other` when none of the allowed ones can be opened.
-    pub fn open(options: Options) -> Result<Links> {
+    pub fn open(mut options: Options) -> Result<Links> {
         let mut links = Links::with(options.me, options.size);
         let allowed = choice::Allowed::of(options.config)?;
         let me = options.me.0;
         let nonce = os::nonce();
         if options.size > 1 {
-            match allowed.tcp.then(|| Tcp::open(&options)) {
+            match allowed.tcp.then(|| Tcp::open(&mut options)) {
                 Some(Ok(tcp)) => links.tcp = Some(tcp),
                 Some(Err(why)) => {
                     info!("rank {me} has no TCP: {why}");
@@ -120,7 +120,7 @@ impl Links {
             }
         }
         let pid = std::process::id();
-        links.mine = Some(Address {
+        let mut mine = Address {
             rank: me,
             boot: crate::base::os::boot(),
             pid_namespace: crate::base::os::namespace("pid"),
@@ -130,9 +130,18 @@ impl Links {
             nonce,
             probe: links.shm.as_ref().map_or(0, Shm::probe),
             segment: links.shm.as_ref().map_or(Segment::None, Shm::at),
-            port: links.tcp.as_ref().map_or(0, Tcp::port),
-            ips: links.tcp.as_ref().map_or(Vec::new(), |t| t.ips().to_vec()),
-        });
+            port: 0,
+            ips: Vec::new(),
+            public: None,
+            symmetric: false,
+            punches: false,
+            relays: false,
+            key: None,
+        };
+        if let Some(tcp) = &links.tcp {
+            tcp.describe(&mut mine);
+        }
+        links.mine = Some(mine);
         Ok(links)
     }
 

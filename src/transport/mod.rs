@@ -13,6 +13,8 @@ pub mod post;
 mod processes;
 pub mod shm;
 pub mod sim;
+#[cfg(test)]
+mod station;
 pub mod tcp;
 
 pub use known::{Known, TABLE_MAX};

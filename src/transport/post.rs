@@ -52,7 +52,6 @@ impl Mailbox {
     }
 
     /// The oldest note. When there is none the bell is silent.
-    #[allow(dead_code)] // until TCP reads it
     pub(super) fn take(&self) -> Option<(PeerId, Vec<u8>)> {
         let mut notes = self.0.notes.lock().unwrap_or_else(PoisonError::into_inner);
         let note = notes.pop_front();
@@ -65,7 +64,6 @@ impl Mailbox {
     }
 
     /// The descriptor to sleep on.
-    #[allow(dead_code)] // until TCP watches it
     pub(super) fn bell(&self) -> i32 {
         self.0.bell.0
     }

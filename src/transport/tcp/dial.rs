@@ -1,12 +1,12 @@
-//! Making connections: one address after the other, again after a while when all refuse, until patience ends.
+//! Making connections: one address after the other, again after a while when all refuse, until patience ends. When
+//! these do not answer soon and there are other ways, both sides meet (`meet`), whichever succeeds first.
 
 use crate::base::id::PeerId;
 use crate::debug;
-use crate::transport::os;
 use crate::transport::tcp::door::explain;
-use crate::transport::tcp::link::{Link, Queue, Stage};
+use crate::transport::tcp::link::{Effort, Link, Queue, Stage};
 use crate::transport::tcp::{data, net, Tcp, NONE};
-use crate::wire::hello::Hello;
+use crate::wire::hello::Path;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,11 @@ const PAUSE: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_secs(1);
 /// How long a dial waits for its turn when there are many connections.
 const CROWDED: Duration = Duration::from_millis(1);
+/// What these addresses may take before both meet; the shorter when both are seen behind different translators.
+const START: Duration = Duration::from_millis(250);
+const SHORT_START: Duration = Duration::from_millis(25);
+/// The same when somebody accepted there: most likely the peer, which computes.
+const LONG_START: Duration = Duration::from_secs(5);
 /// A peer answers a greeting when it next calls MPI, however long it computes.
 const COMPUTING: Duration = Duration::from_secs(86_400);
 /// So often may all addresses fail in any way.
@@ -41,6 +46,13 @@ pub struct Dial {
     refused: bool,
     /// The attempt under way has a connection.
     connected: bool,
+    begun: Instant,
+    /// Both meet from then on; `None`: they do, or cannot.
+    head: Option<Instant>,
+    /// These addresses are given up.
+    spent: bool,
+    /// Meeting is given up, with what was said.
+    unmet: Option<String>,
     /// What each address said last.
     errors: Vec<Option<String>>,
 }
@@ -51,8 +63,13 @@ impl Dial {
         self.link
     }
 
-    pub fn until(&self) -> Instant {
-        self.until
+    pub fn begun(&self) -> Instant {
+        self.begun
+    }
+
+    /// When the clock has something to say.
+    pub fn next_tick(&self) -> Instant {
+        self.head.map_or(self.until, |head| head.min(self.until))
     }
 }
 
@@ -71,8 +88,18 @@ impl Tcp {
             refused: true,
             connected: false,
             errors: vec![None; p.targets.len()],
+            begun: now,
+            head: None,
+            spent: false,
+            unmet: None,
         }));
         self.dialling.push(peer);
+        if self.can_meet(peer) {
+            let start = if self.far(peer) { SHORT_START } else { START };
+            if let Some(dial) = &mut self.peers[peer as usize].dial {
+                dial.head = Some(now + start);
+            }
+        }
         self.attempt(peer, now);
     }
 
@@ -82,11 +109,11 @@ impl Tcp {
         loop {
             let p = &mut self.peers[peer as usize];
             let Some(dial) = &mut p.dial else { return };
-            if dial.link != NONE {
+            if dial.link != NONE || dial.spent {
                 return;
             }
-            if now >= dial.deadline {
-                self.give_up(peer);
+            if p.targets.is_empty() || now >= dial.deadline {
+                self.spend(peer, now);
                 return;
             }
             let Some(&target) = p.targets.get(dial.next) else {
@@ -106,15 +133,16 @@ impl Tcp {
             } else {
                 dial.deadline
             };
+            let path = Tcp::path_to(target);
             let made = net::connect(target).and_then(|fd| {
-                let ours = Hello {
-                    job: self.job,
-                    from: self.me,
-                    to: peer,
-                    nonce: os::nonce(),
-                };
-                let link = Link::new(fd, Stage::Connecting, target.to_string(), ours);
-                self.insert(link, true)
+                if path == Path::Public {
+                    net::keep_alive(&fd);
+                }
+                let ours = self.hello(peer, path);
+                self.insert(
+                    Link::new(fd, Effort::Dial, target.to_string(), ours),
+                    true,
+                )
             });
             match made {
                 Ok(at) => {
@@ -157,7 +185,7 @@ impl Tcp {
         dial.rounds += 1;
         let refused = dial.refused && dial.rounds >= REFUSALS;
         if now >= dial.deadline || refused || dial.rounds >= ROUNDS {
-            self.give_up(peer);
+            self.spend(peer, now);
             return;
         }
         let pause = LONGEST.min(PAUSE * 2u32.pow(dial.rounds.min(10) - 1));
@@ -166,21 +194,19 @@ impl Tcp {
         dial.refused = true;
     }
 
-    /// The peer's own connection is there first, or this rank's was sent away: the peer's does as well, for no frame
-    /// was sent yet. Not while this rank's proof is under way: the peer may have welcomed it already. So never do both
-    /// sides drop their own for the other's.
+    /// A connection is there: the frames that wait take it, and the attempt under way is dropped, for no frame was sent
+    /// on it. Not while this rank's proof is under way: the peer may have welcomed it already. So never do both sides
+    /// drop their own for the other's.
     pub(super) fn adopt(&mut self, peer: u32) -> bool {
-        let p = &mut self.peers[peer as usize];
-        let at = p.inbound;
-        let stage = |at: u32| {
-            let link = self.links.get(at as usize).and_then(Option::as_deref);
-            link.map(|l| (l.stage, l.rests()))
-        };
-        if !matches!(stage(at), Some((Stage::Ready, false))) {
+        let Some(at) = self.best(peer) else {
             return false;
-        }
+        };
+        let p = &mut self.peers[peer as usize];
         let Some(dial) = &p.dial else { return false };
-        if matches!(stage(dial.link), Some((Stage::Knocking, _))) {
+        let tried = dial.link;
+        let stage = self.links.get(tried as usize).and_then(Option::as_deref);
+        let stage = stage.map(|l| l.stage);
+        if stage == Some(Stage::Knocking) {
             return false;
         }
         let Some(mut dial) = p.dial.take() else {
@@ -188,11 +214,36 @@ impl Tcp {
         };
         p.out = at;
         self.dialling.retain(|d| *d != peer);
-        if dial.link != NONE {
-            self.remove(dial.link);
+        if stage.is_some_and(|s| s != Stage::Ready) {
+            self.remove(tried);
         }
         self.hand_over(at, &mut dial.output);
         true
+    }
+
+    /// Its addresses are given up. Where both can meet, that is what is left.
+    fn spend(&mut self, peer: u32, now: Instant) {
+        let Some(dial) = &mut self.peers[peer as usize].dial else {
+            return;
+        };
+        dial.spent = true;
+        dial.until = now + COMPUTING;
+        if dial.head.take().is_some() {
+            self.call(peer, now);
+        } else if dial.unmet.is_some() || self.peers[peer as usize].meeting.is_none() {
+            self.give_up(peer);
+        }
+    }
+
+    /// Meeting came to nothing.
+    pub(super) fn unmet(&mut self, peer: u32, why: String) {
+        let Some(dial) = &mut self.peers[peer as usize].dial else {
+            return;
+        };
+        dial.unmet = Some(why);
+        if dial.spent {
+            self.give_up(peer);
+        }
     }
 
     fn give_up(&mut self, peer: u32) {
@@ -202,7 +253,7 @@ impl Tcp {
         p.gone = true;
         if !p.goodbye {
             p.goodbye = true;
-            let said: Vec<String> = p
+            let mut said: Vec<String> = p
                 .targets
                 .iter()
                 .zip(&dial.errors)
@@ -211,6 +262,7 @@ impl Tcp {
                     format!("{target}: {error}")
                 })
                 .collect();
+            said.extend(dial.unmet);
             self.losses.push((
                 PeerId(peer),
                 format!("rank {} cannot connect to it: {}", self.me, said.join("; ")),
@@ -223,7 +275,7 @@ impl Tcp {
         if let Some(link) = &mut self.links[at as usize] {
             debug_assert!(link.output.is_empty(), "nothing was sent here before");
             std::mem::swap(&mut link.output, output);
-            if !link.output.is_empty() && !link.pending {
+            if !link.pending && !link.sent() {
                 link.pending = true;
                 self.pending.push(at);
             }
@@ -236,34 +288,38 @@ impl Tcp {
         let Some(link) = &mut self.links[at as usize] else {
             return;
         };
-        let peer = link.peer;
-        let hello = link.ours.encode();
-        let greeted = net::outcome(&link.fd)
-            .and_then(|()| all_sent(net::send(&link.fd, &hello), hello.len()));
-        match greeted {
+        let (peer, effort) = (link.peer, link.effort);
+        let begun = net::outcome(&link.fd).and_then(|()| {
+            link.writes = false;
+            self.epoll.change(link.fd.0, data(at, link.id), true, false)
+        });
+        let begun = begun.and_then(|()| {
+            if effort == Effort::Relay {
+                // The relay speaks first.
+                if let Some(link) = &mut self.links[at as usize] {
+                    link.stage = Stage::Asking;
+                }
+                return Ok(());
+            }
+            self.say_hello(at).map_err(io::Error::other)
+        });
+        match begun {
             Ok(()) => {
-                link.stage = Stage::Greeting;
-                link.writes = false;
-                let _ = self.epoll.change(link.fd.0, data(at, link.id), true, false);
+                if effort != Effort::Dial {
+                    return;
+                }
                 if let Some(dial) = &mut self.peers[peer as usize].dial {
+                    let now = Instant::now();
                     dial.connected = true;
-                    dial.until = Instant::now() + COMPUTING;
+                    dial.until = now + COMPUTING;
+                    dial.head = dial.head.map(|_| now + LONG_START);
                 }
             }
             Err(error) => {
-                self.remove(at);
-                self.failed_attempt(peer, at, &error);
+                if let Some(link) = self.remove(at) {
+                    self.failed_effort(at, &link, &error);
+                }
             }
-        }
-    }
-
-    /// The greeting of a dialled connection is complete.
-    pub(super) fn reached(&mut self, peer: u32, at: u32) {
-        let p = &mut self.peers[peer as usize];
-        self.dialling.retain(|d| *d != peer);
-        if let Some(mut dial) = p.dial.take() {
-            p.out = at;
-            self.hand_over(at, &mut dial.output);
         }
     }
 
@@ -293,6 +349,13 @@ impl Tcp {
             let Some(&peer) = self.dialling.get(i) else {
                 continue;
             };
+            let Some(dial) = &mut self.peers[peer as usize].dial else {
+                continue;
+            };
+            if dial.head.is_some_and(|head| now >= head) {
+                dial.head = None;
+                self.call(peer, now);
+            }
             let Some(dial) = &self.peers[peer as usize].dial else {
                 continue;
             };
@@ -308,14 +371,5 @@ impl Tcp {
                 self.failed_attempt(peer, at, &error);
             }
         }
-    }
-}
-
-/// A greeting fits in an empty socket buffer, or something is wrong with the connection.
-pub fn all_sent(sent: io::Result<usize>, length: usize) -> io::Result<()> {
-    match sent {
-        Ok(n) if n == length => Ok(()),
-        Ok(_) => Err(io::Error::from(io::ErrorKind::WriteZero)),
-        Err(error) => Err(error),
     }
 }

@@ -1,11 +1,11 @@
 //! The door: accepting connections, and turning strangers away at little cost.
 
 use crate::transport::os::{self, Fd};
-use crate::transport::tcp::link::{Link, Stage};
+use crate::transport::tcp::link::{Effort, Link, Stage};
 use crate::transport::tcp::{net, Tcp};
 use crate::transport::Sink;
 use crate::warning;
-use crate::wire::hello::Hello;
+use crate::wire::hello::{Hello, Path, Role, HELLO};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -66,17 +66,14 @@ impl Tcp {
         (0..)
             .zip(&self.links)
             .filter_map(|(at, l)| Some((at, l.as_deref()?)))
-            .filter(|(_, l)| l.stage == Stage::Accepted)
+            .filter(|(_, l)| is_stranger(l))
             .map(|(at, l)| (at, l.since))
             .min_by_key(|(_, since)| *since)
     }
 
     /// A connection was accepted.
     pub(super) fn welcome(&mut self, fd: Fd, from: String) {
-        let unproven = |l: &Option<Box<Link>>| {
-            let stage = l.as_deref().map(|l| l.stage);
-            stage == Some(Stage::Accepted)
-        };
+        let unproven = |l: &Option<Box<Link>>| l.as_deref().is_some_and(is_stranger);
         let waiting = self.links.iter().filter(|l| unproven(l)).count();
         if waiting >= STRANGERS.max(self.peers.len()) {
             // The oldest had its time; an honest rank will dial again.
@@ -85,12 +82,15 @@ impl Tcp {
             }
         }
         let ours = Hello {
+            role: Role::Listener,
+            path: Path::Private,
+            sealed: false,
             job: self.job,
             from: self.me,
             to: u32::MAX,
             nonce: os::nonce(),
         };
-        let link = Link::new(fd, Stage::Accepted, from, ours);
+        let link = Link::new(fd, Effort::Theirs, from, ours);
         // An error is a descriptor that epoll refuses: the connection is dropped, the other end will say so.
         let _ = self.insert(link, false);
     }
@@ -118,9 +118,9 @@ impl Tcp {
         }
         for at in 0..self.links.len() {
             let late = |links: &[Option<Box<Link>>]| {
-                links[at].as_deref().is_some_and(|l| {
-                    matches!(l.stage, Stage::Accepted | Stage::Proving) && now >= l.since + PATIENCE
-                })
+                links[at]
+                    .as_deref()
+                    .is_some_and(|l| is_timed(l) && now >= l.since + PATIENCE)
             };
             if late(&self.links) {
                 self.read(at as u32, sink);
@@ -130,6 +130,21 @@ impl Tcp {
             }
         }
     }
+}
+
+/// Did it come by itself, and not greet yet?
+fn is_stranger(link: &Link) -> bool {
+    link.stage == Stage::Accepted && link.effort == Effort::Theirs
+}
+
+/// Must its next words come in time? Not where this rank went to it, nor where it waits for this rank to learn who it
+/// is.
+pub fn is_timed(link: &Link) -> bool {
+    link.effort == Effort::Theirs
+        && match link.stage {
+            Stage::Accepted => link.input.bytes().len() < HELLO,
+            stage => stage == Stage::Proving,
+        }
 }
 
 /// The limit of descriptors, in words for an error about it.

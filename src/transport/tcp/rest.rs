@@ -46,9 +46,10 @@ impl Tcp {
         let idles = |l: &Link| {
             l.stage == Stage::Ready
                 && !l.rests()
+                && !l.tired
                 && l.broken.is_none()
                 && l.input.is_empty()
-                && l.output.is_empty()
+                && l.sent()
         };
         let turn = self.turn;
         let oldest = (0..)
@@ -57,6 +58,33 @@ impl Tcp {
             .max_by_key(|(_, l)| turn.wrapping_sub(l.used));
         if let Some((at, _)) = oldest {
             self.say_rest(at);
+        }
+    }
+
+    /// Ends the worse connections to a peer that has a better one. One side does: the other sends on until it hears.
+    pub(super) fn settle(&mut self, peer: u32) {
+        if self.me > peer {
+            return;
+        }
+        let Some(best) = self.best(peer) else { return };
+        let path = |at: u32| {
+            let link = self.links[at as usize].as_deref();
+            link.map(|l| l.path)
+        };
+        let best = path(best);
+        let worse: Vec<u32> = self.peers[peer as usize]
+            .ready
+            .iter()
+            .copied()
+            .filter(|at| path(*at) > best)
+            .collect();
+        for at in worse {
+            if let Some(link) = &mut self.links[at as usize] {
+                if !link.rests() && link.broken.is_none() {
+                    link.tired = true;
+                    self.say_rest(at);
+                }
+            }
         }
     }
 
@@ -85,7 +113,7 @@ impl Tcp {
         };
         if !link.rest_sent {
             self.say_rest(at);
-        } else if link.rest_came && link.output.is_empty() && !link.finished {
+        } else if link.rest_came && link.sent() && !link.finished {
             net::finish(&link.fd);
             link.finished = true;
         }
@@ -99,11 +127,10 @@ impl Tcp {
         };
         self.remove(at);
         let p = &mut self.peers[peer];
-        for slot in [&mut p.out, &mut p.inbound] {
-            if *slot == at {
-                *slot = NONE;
-            }
+        if p.out == at {
+            p.out = NONE;
         }
+        p.ready.retain(|r| *r != at);
         // The peer may have dialled again meanwhile.
         for at in 0..self.links.len() as u32 {
             let waits = self.links[at as usize].as_deref().is_some_and(|l| {
