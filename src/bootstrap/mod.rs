@@ -9,9 +9,10 @@ mod ticket;
 use crate::base::error::Result;
 use crate::base::{os, trace};
 use crate::fail;
-use crate::rendezvous::client::{End, Entry, Member};
+use crate::rendezvous::client::{End, Entry, Member, OnNote};
 use std::time::Duration;
 
+pub use crate::rendezvous::client::Notes;
 pub use crate::rendezvous::message::{exit_status, tree_children, tree_parent};
 
 /// Who a process is within its job.
@@ -75,9 +76,10 @@ enum Means {
 impl Bootstrap {
     /// Looks for whoever started this process, in this order: a ticket of Mayfly's, a PMI-1 or PMI-2 server, nobody.
     /// Under PMIx, or under Slurm without PMI, it fails rather than let N ranks run as N jobs of one.
-    pub fn find() -> Result<Bootstrap> {
+    /// `on_note` is called for each note that another rank sent, on a thread of its own.
+    pub fn find(on_note: OnNote) -> Result<Bootstrap> {
         let (mut identity, means) = if let Some(ticket) = ticket::take()? {
-            Bootstrap::join(&ticket)?
+            Bootstrap::join(&ticket, on_note)?
         } else if let Some((identity, store)) = pmi::find()? {
             (identity, Means::Pmi(store))
         } else {
@@ -95,7 +97,10 @@ impl Bootstrap {
         })
     }
 
-    fn join(ticket: &crate::rendezvous::message::Ticket) -> Result<(Identity, Means)> {
+    fn join(
+        ticket: &crate::rendezvous::message::Ticket,
+        on_note: OnNote,
+    ) -> Result<(Identity, Means)> {
         let entry = Entry {
             service: &ticket.service,
             job: &ticket.job,
@@ -105,7 +110,7 @@ impl Bootstrap {
             epoch: ticket.epoch,
             patience: Duration::from_secs(30),
         };
-        let member = match Member::join(&entry, Box::new(ended), None) {
+        let member = match Member::join(&entry, Box::new(ended), Some(on_note)) {
             Ok(member) => member,
             Err(e) => fail!(
                 Other,
@@ -132,6 +137,14 @@ impl Bootstrap {
             launcher: "mayfly",
         };
         Ok((identity, Means::Member(member)))
+    }
+
+    /// Carries notes to other ranks, where the rendezvous is Mayfly's own.
+    pub fn notes(&self) -> Option<Notes> {
+        match &self.means {
+            Means::Member(member) => Some(member.notes()),
+            Means::Pmi(_) | Means::Alone | Means::Ended => None,
+        }
     }
 
     pub fn identity(&self) -> &Identity {

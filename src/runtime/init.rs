@@ -14,6 +14,7 @@ use crate::mpi::attribute::Owner;
 use crate::runtime::process::{Model, Runtime, State};
 use crate::runtime::wireup;
 use crate::transport::links::{Links, Options};
+use crate::transport::{Courier, Mailbox, Outside};
 use std::sync::atomic::Ordering;
 
 impl Runtime {
@@ -69,7 +70,15 @@ impl Runtime {
     }
 
     fn connect(&self, required: i32) -> Result<()> {
-        let mut boot = Bootstrap::find()?;
+        // Whoever has no descriptors left meets nobody, and hears why when it opens its links.
+        let mailbox = Mailbox::new().ok();
+        let inbox = mailbox.clone();
+        let on_note = move |from, note: Vec<u8>| {
+            if let Some(inbox) = &inbox {
+                inbox.push(PeerId(from), &note);
+            }
+        };
+        let mut boot = Bootstrap::find(Box::new(on_note))?;
         let identity = boot.identity().clone();
         let me = PeerId(identity.rank);
         if identity.size > 1 {
@@ -87,7 +96,7 @@ impl Runtime {
             job: identity.job,
             token: identity.token,
             config: settings,
-            outside: crate::transport::Outside::default(),
+            outside: outside(&boot, mailbox),
         };
         let links = Links::open(options)?;
         self.patience
@@ -170,6 +179,33 @@ impl Runtime {
         for comm in [handle::COMM_SELF, handle::COMM_WORLD] {
             let _ = crate::runtime::calls::delete_from(self, Owner::Comm(comm));
         }
+    }
+}
+
+/// What the job gives a rank to reach peers outside of its network.
+fn outside(boot: &Bootstrap, mailbox: Option<Mailbox>) -> Outside {
+    let relays = &boot.identity().relays;
+    let (Some(mailbox), Some(notes)) = (mailbox, boot.notes()) else {
+        return Outside::default();
+    };
+    if relays.addresses.is_empty() {
+        return Outside::default();
+    }
+    Outside {
+        courier: Some(Box::new(Post(notes))),
+        mailbox: Some(mailbox),
+        relays: relays.addresses.clone(),
+        relay_expiry: relays.expiry,
+        relay_grant: relays.grant,
+    }
+}
+
+/// The rendezvous carries notes. One that it does not take is lost; whoever sent it asks again, or the job ends.
+struct Post(crate::bootstrap::Notes);
+
+impl Courier for Post {
+    fn send(&self, to: PeerId, note: &[u8]) {
+        let _ = self.0.send(to.0, note);
     }
 }
 

@@ -64,6 +64,7 @@ impl Links {
             known.add(rank, bytes);
         }
         self.known = known;
+        self.present_early();
         let Some(local) = self.near_ones()? else {
             return Ok(());
         };
@@ -85,6 +86,7 @@ impl Links {
             known.add(*rank, bytes);
         }
         self.known = known;
+        self.present_early();
         let others = few.iter().map(|(rank, _)| *rank);
         self.settle(
             others
@@ -108,7 +110,31 @@ impl Links {
             );
         }
         self.known = known;
+        self.present_early();
         self.near_ones().map(drop)
+    }
+
+    /// Introduces to TCP those who came by it before this rank spoke to them, as far as their addresses are known.
+    #[cold]
+    pub(super) fn present(&mut self) {
+        let (Some(mine), Some(tcp)) = (&self.mine, &mut self.tcp) else {
+            return;
+        };
+        for peer in std::mem::take(&mut tcp.wanted) {
+            match self.known.address(peer) {
+                // An error: there is no way to it, but it found one.
+                Ok(address) => drop(tcp.introduce(peer, &address, shares(mine, &address))),
+                Err(_) => self.early.push(peer),
+            }
+        }
+    }
+
+    /// More is known than before.
+    fn present_early(&mut self) {
+        if let Some(tcp) = &mut self.tcp {
+            tcp.wanted.append(&mut self.early);
+        }
+        self.present();
     }
 
     /// Who may be on this machine, by rank; tells shared memory how many. `None` on a simulated network, which needs no
@@ -171,13 +197,9 @@ impl Links {
             }
             Err(why) => why,
         };
-        let shares = match (mine.net_namespace, address.net_namespace) {
-            (0, _) | (_, 0) => None,
-            (a, b) => Some(a == b && near(mine, address)),
-        };
         let by_tcp = match &mut self.tcp {
             None => Err(format!("no TCP here ({})", self.without.tcp)),
-            Some(tcp) => tcp.introduce(peer, address, shares),
+            Some(tcp) => tcp.introduce(peer, address, shares(mine, address)),
         };
         match by_tcp {
             Ok(()) => {
@@ -210,6 +232,14 @@ impl Links {
             }
         }
         self.routes[peer.0 as usize]
+    }
+}
+
+/// Do they share a network, loopback included? `None`: nobody knows.
+fn shares(a: &Address, b: &Address) -> Option<bool> {
+    match (a.net_namespace, b.net_namespace) {
+        (0, _) | (_, 0) => None,
+        (one, other) => Some(one == other && near(a, b)),
     }
 }
 

@@ -92,20 +92,14 @@ fn links(over: Over, ranks: u32, station: &Station) -> Vec<Links> {
             let config = match over {
                 Over::Memfd => config(&[("MAYFLY_TRANSPORT", "shm")]),
                 Over::File => config(&[("MAYFLY_TRANSPORT", "shm"), ("MAYFLY_SHM", "file")]),
-                Over::Sealed => config(&[
-                    ("MAYFLY_TRANSPORT", "tcp"),
-                    ("MAYFLY_ENCRYPT", "always"),
-                ]),
-                Over::Relayed => {
-                    config(&[("MAYFLY_TRANSPORT", "tcp"), ("MAYFLY_PATHS", "relay")])
+                Over::Sealed => {
+                    config(&[("MAYFLY_TRANSPORT", "tcp"), ("MAYFLY_ENCRYPT", "always")])
                 }
-                Over::Punched => {
-                    config(&[("MAYFLY_TRANSPORT", "tcp"), ("MAYFLY_PATHS", "punch")])
+                Over::Relayed => config(&[("MAYFLY_TRANSPORT", "tcp"), ("MAYFLY_PATHS", "relay")]),
+                Over::Punched => config(&[("MAYFLY_TRANSPORT", "tcp"), ("MAYFLY_PATHS", "punch")]),
+                Over::Upgraded => {
+                    config(&[("MAYFLY_TRANSPORT", "tcp"), ("MAYFLY_PATHS", "punch,relay")])
                 }
-                Over::Upgraded => config(&[
-                    ("MAYFLY_TRANSPORT", "tcp"),
-                    ("MAYFLY_PATHS", "punch,relay"),
-                ]),
                 Over::Mixed if me % 2 == 0 => config(&[]),
                 _ => config(&[("MAYFLY_TRANSPORT", "tcp")]),
             };

@@ -59,6 +59,8 @@ pub struct Links {
     pub(super) shm: Option<Shm>,
     pub(super) tcp: Option<Tcp>,
     sim: Option<sim::Endpoint>,
+    /// Those who came by TCP while their addresses were not known.
+    pub(super) early: Vec<PeerId>,
     /// The addresses of those who were introduced.
     pub(super) known: Known,
     /// This rank's.
@@ -173,6 +175,7 @@ impl Links {
             shm: None,
             tcp: None,
             sim: None,
+            early: Vec::new(),
             known: Known::none_of(size),
             mine: None,
             without: choice::Without::default(),
@@ -314,12 +317,16 @@ impl Links {
         self.effort = CALLS;
         let moved = tcp.poll(sink);
         self.losses.append(&mut tcp.losses);
+        let wanted = !tcp.wanted.is_empty();
         self.loud_tcp = if moved || !tcp.idle() {
             LOUD
         } else {
             self.loud_tcp.saturating_sub(1)
         };
         self.wait_tcp = QUIET;
+        if wanted {
+            self.present();
+        }
         moved
     }
 

@@ -45,8 +45,11 @@ impl Station {
         for _ in 0..2 {
             let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
             listeners.push(listener.local_addr().expect("an address"));
-            let (streams, waiting, over) =
-                (Arc::clone(&streams), Arc::clone(&waiting), Arc::clone(&over));
+            let (streams, waiting, over) = (
+                Arc::clone(&streams),
+                Arc::clone(&waiting),
+                Arc::clone(&over),
+            );
             std::thread::spawn(move || {
                 for stream in listener.incoming() {
                     let over: &Mutex<bool> = &over;

@@ -139,10 +139,7 @@ impl Tcp {
                     net::keep_alive(&fd);
                 }
                 let ours = self.hello(peer, path);
-                self.insert(
-                    Link::new(fd, Effort::Dial, target.to_string(), ours),
-                    true,
-                )
+                self.insert(Link::new(fd, Effort::Dial, target.to_string(), ours), true)
             });
             match made {
                 Ok(at) => {

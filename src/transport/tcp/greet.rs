@@ -1,5 +1,6 @@
 //! Who is at the other end: no frame is read before that is proven.
 
+use crate::base::id::PeerId;
 use crate::info;
 use crate::transport::os;
 use crate::transport::tcp::link::{Effort, Link, Stage};
@@ -84,7 +85,9 @@ impl Tcp {
         room.ok_or(HUNG_UP)?.copy_from_slice(words);
         link.output.commit(words.len());
         let flushed = link.flush(&mut self.pool);
-        (flushed.is_ok() && link.sent()).then_some(()).ok_or(HUNG_UP)
+        (flushed.is_ok() && link.sent())
+            .then_some(())
+            .ok_or(HUNG_UP)
     }
 
     /// The greeting goes on with the bytes that came; true when frames may follow.
@@ -223,9 +226,12 @@ impl Tcp {
         }
         let words = *words;
         let length = HELLO + if theirs.sealed { FIRST } else { 0 };
-        let p = &self.peers[theirs.from as usize];
-        if bytes.len() < length || !p.introduced {
+        if bytes.len() < length {
+            return Ok(false);
+        }
+        if !self.peers[theirs.from as usize].introduced {
             // `acquainted` comes back to this.
+            self.want(theirs.from);
             return Ok(false);
         }
         let ours = Hello {
@@ -291,7 +297,10 @@ impl Tcp {
             return Err(TOKEN);
         }
         let p = &self.peers[theirs.from as usize];
-        let mut known = p.ready.iter().filter_map(|r| self.links[*r as usize].as_deref());
+        let mut known = p
+            .ready
+            .iter()
+            .filter_map(|r| self.links[*r as usize].as_deref());
         if known.clone().any(Link::rests) {
             // What the peer sent on its last connection must be read first; `rest::put_to_rest` comes back to this.
             return Ok(false);
@@ -433,6 +442,13 @@ impl Tcp {
         self.met(peer, path);
         self.adopt(peer);
         self.settle(peer);
+    }
+
+    /// Asks to be introduced to a peer.
+    pub(super) fn want(&mut self, peer: u32) {
+        if !self.wanted.contains(&PeerId(peer)) {
+            self.wanted.push(PeerId(peer));
+        }
     }
 
     /// A peer's address is known now: it may have come before.

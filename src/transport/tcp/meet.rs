@@ -169,6 +169,7 @@ impl Tcp {
         let p = &mut self.peers[peer as usize];
         if !p.introduced {
             p.called = Some(effort);
+            self.want(peer);
             return;
         }
         if p.gone {
@@ -324,10 +325,7 @@ impl Tcp {
     /// Where both go: to the same one at first, and pairs spread over all.
     fn relay_for(&self, peer: u32, tries: u32) -> Option<(SocketAddr, String)> {
         let turn = self.me as usize + peer as usize + tries as usize;
-        let relay = self
-            .ways
-            .relays
-            .get(turn % self.ways.relays.len().max(1))?;
+        let relay = self.ways.relays.get(turn % self.ways.relays.len().max(1))?;
         let address = relay.ports[0];
         let literal = relay.name.starts_with(&address.to_string());
         Some((
@@ -443,10 +441,7 @@ impl Tcp {
         self.meetings.retain(|m| *m != peer);
         for at in [meeting.punch.link, meeting.relay.link] {
             let early = |l: &Link| {
-                let early = matches!(
-                    l.stage,
-                    Stage::Connecting | Stage::Asking | Stage::Joining
-                );
+                let early = matches!(l.stage, Stage::Connecting | Stage::Asking | Stage::Joining);
                 early && l.peer == peer
             };
             let link = self.links.get(at as usize).and_then(Option::as_deref);

@@ -18,13 +18,13 @@ mod observe;
 mod poll;
 mod rest;
 mod seal;
-mod ways;
 #[cfg(test)]
 mod strangers;
+mod ways;
 
+use crate::base::config::Encrypt;
 use crate::base::id::PeerId;
 use crate::transport::os::Fd;
-use crate::base::config::Encrypt;
 use crate::transport::{Mailbox, Options, Sent};
 use crate::wire::address::Address;
 use crate::wire::frame::{Header, HEADER};
@@ -119,6 +119,8 @@ pub struct Tcp {
     /// For what should differ between ranks.
     dice: u64,
     pub(super) losses: Vec<(PeerId, String)>,
+    /// Peers that came before this rank had to know them: whoever polls introduces them.
+    pub(super) wanted: Vec<PeerId>,
 }
 
 impl Tcp {
@@ -181,6 +183,7 @@ impl Tcp {
             turn: 0,
             dice: u64::from_le_bytes(std::array::from_fn(|i| crate::transport::os::nonce()[i])) | 1,
             losses: Vec::new(),
+            wanted: Vec::new(),
         })
     }
 
@@ -202,7 +205,9 @@ impl Tcp {
 
     /// Is there, or will there be, any connection?
     pub fn used(&self) -> bool {
-        !self.dialling.is_empty() || !self.meetings.is_empty() || self.links.iter().any(Option::is_some)
+        !self.dialling.is_empty()
+            || !self.meetings.is_empty()
+            || self.links.iter().any(Option::is_some)
     }
 
     /// Has all output left for the kernel?
@@ -274,7 +279,6 @@ impl Tcp {
             .min_by_key(|(_, l)| l.path)
             .map(|(at, _)| at)
     }
-
 }
 
 /// Writes a frame behind the others.

@@ -149,7 +149,11 @@ fn observe(
     match Status::decode(status[0]) {
         Some(Status::Ok) => (),
         Some(other) => return Err(io::Error::other(other.text())),
-        None => return Err(io::Error::other("it refuses, for a reason of a later version")),
+        None => {
+            return Err(io::Error::other(
+                "it refuses, for a reason of a later version",
+            ))
+        }
     }
     let mut seen = [0; OBSERVED];
     read(&fd, &mut seen, end)?;

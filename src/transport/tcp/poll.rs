@@ -262,7 +262,10 @@ impl Tcp {
         if !p.goodbye {
             let why = link.broken.as_deref().unwrap_or(why);
             let why = match link.path {
-                Path::Relayed => format!("relayed, and the relay or the rank ended: {why} ({})", link.at),
+                Path::Relayed => format!(
+                    "relayed, and the relay or the rank ended: {why} ({})",
+                    link.at
+                ),
                 _ => format!("{why} ({})", link.at),
             };
             self.losses.push((PeerId(link.peer), why));

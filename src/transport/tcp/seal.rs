@@ -216,10 +216,7 @@ impl Channel {
             let Some(room) = input.space(total - LENGTH - TAG, pool) else {
                 break;
             };
-            let length = self
-                .noise
-                .read_message(record, room)
-                .map_err(|_| CHANGED)?;
+            let length = self.noise.read_message(record, room).map_err(|_| CHANGED)?;
             input.commit(length);
             input.consume(0, pool);
             self.raw.consume(total, pool);

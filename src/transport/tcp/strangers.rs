@@ -47,6 +47,14 @@ fn two(job: u8, token: u8) -> Vec<Links> {
         .collect()
 }
 
+/// Introduces rank 0 to a rank 1 without keys, which a test can play: its proofs are made of the token alone.
+fn acquaint(links: &mut Links, other: &Links) {
+    let mut bare = Address::decode(&other.address()).expect("an address");
+    bare.key = None;
+    let addresses = vec![links.address(), bare.encode()];
+    links.introduce(addresses).expect("introduced");
+}
+
 fn door(links: &Links) -> TcpStream {
     let address = Address::decode(&links.address()).expect("an address");
     let stream = TcpStream::connect(("127.0.0.1", address.port)).expect("a door");
@@ -70,15 +78,23 @@ fn shown_out(links: &mut Links, log: &mut Log, stream: &mut TcpStream) {
 
 #[test]
 fn nonsense_is_turned_away_and_the_job_goes_on() {
-    let mut links = two(1, 2);
+    let [mut first, second] = <[Links; 2]>::try_from(two(1, 2)).ok().expect("two");
+    acquaint(&mut first, &second);
+    let mut links = [first, second];
     let mut log = Log::default();
     let mine = Hello {
+        role: hello::Role::Dialler,
+        path: hello::Path::Private,
+        sealed: false,
         job: [1; 16],
         from: 1,
         to: 0,
         nonce: [7; 16],
     };
     let other_job = Hello {
+        role: hello::Role::Dialler,
+        path: hello::Path::Private,
+        sealed: false,
         job: [9; 16],
         ..mine
     };
@@ -155,9 +171,14 @@ fn silent_strangers_in_masses_do_not_shut_the_door() {
 
 #[test]
 fn a_stranger_who_knows_no_token_learns_none() {
-    let mut links = two(1, 2);
+    let [mut first, second] = <[Links; 2]>::try_from(two(1, 2)).ok().expect("two");
+    acquaint(&mut first, &second);
+    let mut links = [first, second];
     let mut log = Log::default();
     let mine = Hello {
+        role: hello::Role::Dialler,
+        path: hello::Path::Private,
+        sealed: false,
         job: [1; 16],
         from: 1,
         to: 0,
@@ -234,9 +255,13 @@ fn a_rank_that_is_not_there_is_lost_with_its_address_and_the_error() {
 fn a_peer_that_breaks_off_in_the_middle_of_a_frame_is_lost() {
     let config = config(&[("MAYFLY_TRANSPORT", "tcp"), ("MAYFLY_LOG", "error")]);
     let mut links = open(0, 2, &config);
+    acquaint(&mut links, &open(1, 2, &config));
     let mut log = Log::default();
     let mut peer = door(&links);
     let mine = Hello {
+        role: hello::Role::Dialler,
+        path: hello::Path::Private,
+        sealed: false,
         job: [3; 16],
         from: 1,
         to: 0,

@@ -128,6 +128,7 @@ impl Tcp {
         p.punches = address.punches;
         p.relays = address.relays;
         p.key = address.key;
+        p.proof = None;
         p.introduced = true;
         if p.targets.is_empty() && !self.can_meet(peer.0) {
             return Err(match (address.port, address.ips.is_empty()) {
