@@ -44,8 +44,8 @@ pub struct Dial {
     rounds: u32,
     /// All attempts of this round were refused, by the machine or by whoever listens there.
     refused: bool,
-    /// The attempt under way has a connection.
-    connected: bool,
+    /// Since when the attempt under way has a connection.
+    connected: Option<Instant>,
     begun: Instant,
     /// Both meet from then on; `None`: they do, or cannot.
     head: Option<Instant>,
@@ -86,7 +86,7 @@ impl Tcp {
             deadline: now + self.patience,
             rounds: 0,
             refused: true,
-            connected: false,
+            connected: None,
             errors: vec![None; p.targets.len()],
             begun: now,
             head: None,
@@ -307,7 +307,7 @@ impl Tcp {
                 }
                 if let Some(dial) = &mut self.peers[peer as usize].dial {
                     let now = Instant::now();
-                    dial.connected = true;
+                    dial.connected = Some(now);
                     dial.until = now + COMPUTING;
                     dial.head = dial.head.map(|_| now + LONG_START);
                 }
@@ -329,9 +329,9 @@ impl Tcp {
         debug!("rank {peer} was not reached: {error}");
         let now = Instant::now();
         if let Some(dial) = &mut self.peers[peer as usize].dial {
-            if std::mem::take(&mut dial.connected) {
+            if let Some(since) = dial.connected.take() {
                 // The wait for an answer was the peer's.
-                dial.deadline = now + self.patience;
+                dial.deadline += now - since;
             }
         }
         self.refuse(peer, error);

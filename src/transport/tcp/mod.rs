@@ -13,6 +13,8 @@ mod door;
 mod greet;
 mod link;
 mod meet;
+#[cfg(test)]
+mod meetings;
 pub mod net;
 mod observe;
 mod poll;
@@ -208,6 +210,21 @@ impl Tcp {
         !self.dialling.is_empty()
             || !self.meetings.is_empty()
             || self.links.iter().any(Option::is_some)
+    }
+
+    /// As if relays saw it so.
+    #[cfg(test)]
+    pub(super) fn symmetric(&mut self) {
+        self.ways.symmetric = true;
+    }
+
+    /// The paths of the connections to a peer.
+    #[cfg(test)]
+    pub(super) fn paths(&self, peer: u32) -> Vec<crate::wire::hello::Path> {
+        let ready = self.peers[peer as usize].ready.iter();
+        ready
+            .filter_map(|at| Some(self.links[*at as usize].as_deref()?.path))
+            .collect()
     }
 
     /// Has all output left for the kernel?
