@@ -20,8 +20,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
-/// A request must be complete within this time, and an answer taken.
-const REQUEST_TIME: Duration = Duration::from_secs(10);
 /// What may be said after an observation, bytes; a byte now and then keeps a translator's mapping.
 const CHATTER: usize = 65_536;
 
@@ -250,7 +248,7 @@ impl Inner {
             };
             format!("relay: refused {peer}: {why}")
         });
-        let _ = tokio::time::timeout(REQUEST_TIME, stream.write_all(&[status as u8])).await;
+        let _ = tokio::time::timeout(self.gate.patience(), stream.write_all(&[status as u8])).await;
     }
 
     async fn converse(self: Arc<Self>, mut stream: TcpStream, peer: SocketAddr, mut place: Place) {
@@ -264,7 +262,7 @@ impl Inner {
             stream.write_all(&greeting(&nonce)).await?;
             stream.read_exact(&mut bytes).await
         };
-        match tokio::time::timeout(REQUEST_TIME, asked).await {
+        match tokio::time::timeout(self.gate.patience(), asked).await {
             Ok(Ok(_)) => {}
             _ => {
                 self.count_refusal(Status::Malformed);
@@ -383,7 +381,10 @@ impl Inner {
             one.stream.write_all(&ok).await?;
             other.stream.write_all(&ok).await
         };
-        if !matches!(tokio::time::timeout(REQUEST_TIME, told).await, Ok(Ok(()))) {
+        if !matches!(
+            tokio::time::timeout(self.gate.patience(), told).await,
+            Ok(Ok(()))
+        ) {
             return;
         }
         let name = || {

@@ -1,12 +1,12 @@
 //! The jobs as HTTP shows them: opened, listed, looked at, read, ended.
 
 use super::http::{bearer, json, plain, Answer};
-use super::{Inner, JOBS, REQUEST};
+use super::{Inner, JOBS};
 use crate::base::os;
 use crate::rendezvous::message::{hex, same_secret, unhex, OBSERVER, TASK_MAX};
 use crate::rendezvous::registry::{JobId, Plan, Refusal, Summary, Time};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::HeaderValue;
 use hyper::{Request, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -180,7 +180,7 @@ impl Inner {
                 let now = Instant::now();
                 self.gate.failed(peer.ip(), now);
                 self.hushed.line("wrong_key", now, || {
-                    format!("rendezvous: refused {peer}: its operator's key is wrong")
+                    format!("rendezvous: refused {peer}: wrong operator's key")
                 });
                 plain(StatusCode::UNAUTHORIZED, "wrong key\n")
             }
@@ -195,16 +195,14 @@ impl Inner {
         if let Err(denied) = self.operator(&request, peer) {
             return self.deny(denied, peer);
         }
-        let body = Limited::new(request.into_body(), TASK_MAX + BODY).collect();
-        let body = match tokio::time::timeout(REQUEST, body).await {
+        let most = TASK_MAX + BODY;
+        if request.body().size_hint().lower() > most as u64 {
+            return self.oversized();
+        }
+        let body = Limited::new(request.into_body(), most).collect();
+        let body = match tokio::time::timeout(self.gate.patience(), body).await {
             Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(_)) => {
-                self.metrics.refused("oversized");
-                return plain(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "the body is too large or broken\n",
-                );
-            }
+            Ok(Err(_)) => return self.oversized(),
             Err(_) => {
                 self.metrics.refused("slow");
                 return plain(StatusCode::REQUEST_TIMEOUT, "the body does not come\n");
@@ -229,6 +227,12 @@ impl Inner {
                 }
             }
         }
+    }
+
+    fn oversized(&self) -> Answer {
+        self.metrics.refused("oversized");
+        let text = "the body is too large or broken\n";
+        plain(StatusCode::PAYLOAD_TOO_LARGE, text)
     }
 
     fn plan(&self, wanted: JobRequest) -> Result<Plan, (StatusCode, String)> {

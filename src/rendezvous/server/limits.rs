@@ -33,6 +33,8 @@ pub struct Limits {
     pub arrivals: Rate,
     /// Wrong passes of one source.
     pub failures: Rate,
+    /// A handshake, a request's head and its body must each be complete within this time.
+    pub patience: Duration,
 }
 
 impl Limits {
@@ -49,6 +51,7 @@ impl Limits {
                 burst: 20,
                 per_second: 1.0,
             },
+            patience: Duration::from_secs(10),
         }
     }
 }
@@ -145,6 +148,11 @@ impl Gate {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|p| p.into_inner())
+    }
+
+    /// See [`Limits::patience`].
+    pub fn patience(&self) -> Duration {
+        self.limits.patience
     }
 
     /// Connections that hold a place.
@@ -296,6 +304,7 @@ mod tests {
                 burst: 2,
                 per_second: 0.5,
             },
+            patience: Duration::from_secs(1),
         }
     }
 

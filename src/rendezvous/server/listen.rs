@@ -1,7 +1,7 @@
 //! How connections come in: turned away when there are too many, then TLS or plain, then HTTP.
 
 use super::limits::{Place, TooMany};
-use super::{Inner, REQUEST};
+use super::Inner;
 use crate::base::trace;
 use hyper::body::Bytes;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -93,7 +93,7 @@ impl Inner {
     async fn converse(self: Arc<Self>, mut stream: TcpStream, peer: SocketAddr, place: Place) {
         let _ = stream.set_nodelay(true);
         let mut first = [0];
-        let peeked = tokio::time::timeout(REQUEST, stream.peek(&mut first));
+        let peeked = tokio::time::timeout(self.gate.patience(), stream.peek(&mut first));
         let in_tls = match peeked.await {
             Ok(Ok(1)) => first[0] == TLS,
             Ok(_) => return,
@@ -120,7 +120,7 @@ impl Inner {
             }
             (Some(identity), true) => {
                 let acceptor = tokio_rustls::TlsAcceptor::from(identity.server.clone());
-                match tokio::time::timeout(REQUEST, acceptor.accept(stream)).await {
+                match tokio::time::timeout(self.gate.patience(), acceptor.accept(stream)).await {
                     Ok(Ok(stream)) => self.http(stream, peer, place).await,
                     Ok(Err(e)) => self.strange(peer, "tls", &format!("no TLS came about: {e}")),
                     Err(_) => self.strange(peer, "slow", "its TLS handshake does not end"),
@@ -143,7 +143,7 @@ impl Inner {
         });
         let served = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(REQUEST)
+            .header_read_timeout(self.gate.patience())
             .max_buf_size(16 * 1024)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades()

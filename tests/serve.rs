@@ -1,0 +1,528 @@
+//! `mayfly serve` as strangers, operators and ranks meet it on its port: TLS, limits, restarts, `mayfly ps`, `logs`
+//! and `kill`.
+
+mod common;
+
+use common::{eventually, first_line, mayfly, run, Folder};
+use mayfly::rendezvous::client::{response_head, Entry, Member};
+use mayfly::rendezvous::message::{hex, secrets, unhex};
+use mayfly::rendezvous::operator::Operator;
+use mayfly::rendezvous::place::Place;
+use mayfly::rendezvous::registry::Plan;
+use mayfly::rendezvous::server::limits::{Limits, Rate};
+use mayfly::rendezvous::server::{JobCreated, JobRequest, Options, Service};
+use mayfly::rendezvous::tls::Identity;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const KEY: &str = "an operator's key that nobody guesses";
+const JOB: [u8; 16] = [1; 16];
+const SECRET: [u8; 32] = [2; 32];
+
+/// A running `mayfly serve`; killed when the test ends.
+struct Serve {
+    child: Child,
+    place: Place,
+}
+
+impl Serve {
+    fn start(arguments: &[&str]) -> Serve {
+        let mut command = mayfly();
+        command
+            .arg("serve")
+            .args(arguments)
+            .env("MAYFLY_OPERATOR_KEY", KEY);
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let line = first_line(child.stdout.as_mut().unwrap());
+        let url = line.strip_prefix("mayfly serve: listening on ").unwrap();
+        let place = Place::parse(url).unwrap();
+        Serve { child, place }
+    }
+
+    fn operator(&self) -> Operator {
+        Operator::new(self.place.clone(), KEY.into()).unwrap()
+    }
+
+    fn create(&self, size: u32) -> JobCreated {
+        let wanted = JobRequest {
+            name: "a test".into(),
+            ..JobRequest::new(size)
+        };
+        wait(self.operator().create(&wanted)).unwrap()
+    }
+
+    /// A command of the operator's, at this place.
+    fn command(&self, arguments: &[&str]) -> common::Run {
+        let mut command = mayfly();
+        command
+            .args(arguments)
+            .env("MAYFLY_RENDEZVOUS", self.place.to_string())
+            .env("MAYFLY_OPERATOR_KEY", KEY);
+        run(&mut command)
+    }
+
+    /// What it has said on standard error, and its exit status, after this signal.
+    fn end(mut self, signal: &str) -> (Option<i32>, String) {
+        self.signal(signal);
+        let status = self.child.wait().unwrap();
+        let mut said = String::new();
+        let mut err = self.child.stderr.take().unwrap();
+        err.read_to_string(&mut said).unwrap();
+        (status.code(), said)
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        let killed = Command::new("kill").args(["-s", signal, &pid]).status();
+        assert!(killed.unwrap().success());
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn wait<F: std::future::Future>(work: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(work)
+}
+
+fn limits() -> Limits {
+    Limits {
+        connections: 4_000,
+        strangers: 3_000,
+        arrivals: Rate {
+            burst: 4_000,
+            per_second: 1_000.0,
+        },
+        failures: Rate {
+            burst: 5,
+            per_second: 0.001,
+        },
+        patience: Duration::from_secs(2),
+    }
+}
+
+/// A service in this process with [`JOB`] in it.
+fn service(change: impl FnOnce(&mut Options)) -> Service {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut options = Options {
+        operator_key: Some(KEY.into()),
+        limits: Some(limits()),
+        ..Options::default()
+    };
+    change(&mut options);
+    let service = Service::start(listener, options, Box::new(|_, _| {})).unwrap();
+    service.create(Plan::new(JOB, SECRET, 2)).unwrap();
+    service
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    let longest = Some(Duration::from_secs(20));
+    stream.set_read_timeout(longest).unwrap();
+    stream
+}
+
+/// Status, head and body of the answer.
+fn ask(address: SocketAddr, request: &str) -> (u16, String, String) {
+    let mut stream = connect(address);
+    stream.write_all(request.as_bytes()).unwrap();
+    answer(&mut stream)
+}
+
+fn answer(stream: &mut TcpStream) -> (u16, String, String) {
+    let (status, head) = response_head(stream).unwrap();
+    let mut body = String::new();
+    let _ = stream.read_to_string(&mut body);
+    (status, head.to_lowercase(), body)
+}
+
+fn get(path: &str, bearer: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {bearer}\r\n\r\n"
+    )
+}
+
+fn figure(address: SocketAddr, name: &str) -> u64 {
+    let (_, _, page) = ask(address, &get("/metrics", ""));
+    let line = page
+        .lines()
+        .find(|line| line.strip_prefix(name).is_some_and(|l| l.starts_with(' ')));
+    let value = line.and_then(|line| line.rsplit(' ').next()).unwrap();
+    value.parse().unwrap()
+}
+
+fn join(address: &str, rank: u32, pass: &[u8; 32]) -> std::io::Result<Member> {
+    let entry = Entry {
+        service: address,
+        job: &JOB,
+        pass,
+        rank,
+        size: 2,
+        epoch: 0,
+        patience: Duration::from_secs(5),
+    };
+    Member::join(&entry, Box::new(|_| {}), None)
+}
+
+fn pass(rank: u32) -> [u8; 32] {
+    secrets::member_pass(&SECRET, rank, 0)
+}
+
+#[test]
+fn a_certificate_is_known_by_its_pin_and_both_outlive_a_crash() {
+    let folder = Folder::new("serve-tls");
+    let state = folder.path("state");
+    let start = |listen: &str| Serve::start(&["--listen", listen, "--tls", "--state", &state]);
+    let serve = start("127.0.0.1:0");
+    let place = serve.place.clone();
+    assert!(place.tls && place.pin.is_some());
+    let stale = serve.create(2);
+    // Another pin is another certificate.
+    let mut other = place.clone();
+    other.pin = Some([7; 32]);
+    let refused = Operator::new(other, KEY.into()).unwrap();
+    let text = wait(refused.list()).unwrap_err();
+    assert!(text.contains("has the pin"), "{text}");
+    let mut unknown = place.clone();
+    unknown.pin = None;
+    let refused = Operator::new(unknown, KEY.into()).unwrap();
+    assert!(wait(refused.list()).is_err(), "nobody vouches for it");
+    // Killed, and at once there again: the same port, the same pin, but none of its jobs.
+    assert_eq!(serve.end("KILL").0, None);
+    let serve = start(&place.authority());
+    assert_eq!(serve.place, place);
+    let text = wait(serve.operator().status(&stale.job)).unwrap_err();
+    assert!(text.contains("restarted"), "{text}");
+    let secret = Operator::new(place, stale.secret).unwrap();
+    let text = wait(secret.status(&stale.job)).unwrap_err();
+    assert!(text.contains("restarted"), "{text}");
+    serve.create(1);
+}
+
+#[test]
+fn who_speaks_the_wrong_language_is_told() {
+    let plain = service(|_| {});
+    // The first bytes of a TLS 1.3 client.
+    let mut stream = connect(plain.address());
+    stream
+        .write_all(&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc])
+        .unwrap();
+    let mut alert = Vec::new();
+    stream.read_to_end(&mut alert).unwrap();
+    assert_eq!(alert, [0x15, 3, 3, 0, 2, 2, 40]);
+    let identity = Identity::fresh(&["localhost".into()]).unwrap();
+    let tls = service(|o| o.tls = Some(identity));
+    let (status, _, body) = ask(tls.address(), &get("/healthz", ""));
+    assert_eq!(status, 400);
+    assert!(body.contains("https://"), "{body}");
+    // Nonsense that begins like TLS.
+    let mut stream = connect(tls.address());
+    stream
+        .write_all(&[[0x16; 1].as_slice(), &[0xff; 3_000]].concat())
+        .unwrap();
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+    assert!(rest.len() < 100, "an alert at most");
+    let cause = |cause: &str| format!("mayfly_refusals_total{{cause=\"{cause}\"}}");
+    assert_eq!(figure(plain.address(), &cause("tls_to_plain")), 1);
+}
+
+#[test]
+fn slow_and_oversized_requests_end() {
+    let service = service(|_| {});
+    let begin = Instant::now();
+    // One says nothing, one half a head, one its head letter by letter, one keeps its body for itself.
+    let silent = connect(service.address());
+    let mut half = connect(service.address());
+    half.write_all(b"GET /healthz HTTP/1.1\r\nHost:").unwrap();
+    let mut body = connect(service.address());
+    let head = format!(
+        "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nContent-Length: 100\r\n\r\n{{"
+    );
+    body.write_all(head.as_bytes()).unwrap();
+    let mut dribbling = connect(service.address());
+    dribbling
+        .write_all(b"GET /healthz HTTP/1.1\r\nX: ")
+        .unwrap();
+    dribbling.set_nodelay(true).unwrap();
+    while dribbling.write_all(b"x").is_ok() {
+        assert!(begin.elapsed() < Duration::from_secs(15), "for ever");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(answer(&mut body).0, 408);
+    for mut stream in [silent, half] {
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    assert!(begin.elapsed() < Duration::from_secs(15));
+    // A head of a megabyte is not read to its end.
+    let mut large = connect(service.address());
+    let _ = large.write_all(b"GET /healthz HTTP/1.1\r\nX: ");
+    let _ = large.write_all(&vec![b'x'; 1 << 20]);
+    let mut said = Vec::new();
+    let _ = large.read_to_end(&mut said);
+    assert!(!said.starts_with(b"HTTP/1.1 200"));
+    // An announced body that is too large; a stranger's is not even looked at.
+    let announced = |key: &str| {
+        format!(
+            "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n\
+             Content-Length: 10000000000\r\n\r\n"
+        )
+    };
+    assert_eq!(ask(service.address(), &announced("guess")).0, 401);
+    assert_eq!(ask(service.address(), &announced(KEY)).0, 413);
+    assert_eq!(ask(service.address(), &get("/healthz", "")).0, 200);
+}
+
+#[test]
+fn a_thousand_idle_connections_keep_nobody_out_and_end() {
+    let service = service(|_| {});
+    let idle: Vec<TcpStream> = (0..1_000).map(|_| connect(service.address())).collect();
+    assert!(eventually(|| service.connections() >= 1_000));
+    let address = service.address().to_string();
+    let mut members = [0, 1].map(|rank| join(&address, rank, &pass(rank)).unwrap());
+    std::thread::scope(|scope| {
+        for member in &mut members {
+            scope.spawn(|| member.fence("x", b"y").unwrap());
+        }
+    });
+    // The strangers go, the members stay.
+    assert!(eventually(|| service.connections() == 2));
+    for mut stream in idle {
+        assert!(matches!(stream.read(&mut [0]), Ok(0) | Err(_)));
+    }
+    for member in &mut members {
+        member.finish();
+    }
+}
+
+#[test]
+fn wrong_passes_are_refused_then_slowed_and_never_hold_up_a_right_one() {
+    let service = service(|_| {});
+    let address = service.address();
+    let path = format!("/v1/jobs/{}", hex(&JOB));
+    let statuses: Vec<u16> = (0..10)
+        .map(|n| ask(address, &get(&path, &hex(&[n; 32]))).0)
+        .collect();
+    let refused = statuses.iter().filter(|s| **s == 401).count();
+    // Two of them is the secret itself.
+    assert_eq!(statuses[2], 200);
+    assert_eq!((refused, statuses[9]), (5, 429), "{statuses:?}");
+    let (status, head, _) = ask(address, &get("/v1/jobs/00", ""));
+    assert_eq!(status, 429);
+    assert!(head.contains("retry-after: "), "{head}");
+    // The operator's key could be guessed, so that it waits too; a pass could not.
+    assert_eq!(ask(address, &get("/v1/jobs", KEY)).0, 429);
+    assert_eq!(ask(address, &get(&path, &hex(&SECRET))).0, 200);
+    let text = address.to_string();
+    let mut member = join(&text, 0, &pass(0)).unwrap();
+    // One's pass does not open another's place, nor its own a second time, nor with another number.
+    for (rank, shown) in [
+        (1, pass(0)),
+        (0, pass(0)),
+        (0, secrets::member_pass(&SECRET, 0, 1)),
+    ] {
+        assert!(join(&text, rank, &shown).is_err(), "{rank}");
+    }
+    let mut other = join(&text, 1, &pass(1)).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| member.fence("x", b"0").unwrap());
+        assert_eq!(other.fence("x", b"1").unwrap(), [b"0", b"1"]);
+    });
+    member.finish();
+    other.finish();
+    let cause = |cause: &str| format!("mayfly_refusals_total{{cause=\"{cause}\"}}");
+    assert!(figure(address, &cause("wrong_pass")) >= 9);
+    assert!(figure(address, &cause("too_often")) >= 5);
+}
+
+#[test]
+fn who_connects_too_often_is_told_to_wait() {
+    let service = service(|o| {
+        let limits = o.limits.as_mut().unwrap();
+        limits.arrivals = Rate {
+            burst: 3,
+            per_second: 0.001,
+        };
+    });
+    for _ in 0..3 {
+        assert_eq!(ask(service.address(), &get("/healthz", "")).0, 200);
+    }
+    let (status, head, _) = ask(service.address(), &get("/healthz", ""));
+    assert_eq!(status, 429);
+    assert!(head.contains("retry-after: 5"), "{head}");
+}
+
+#[test]
+fn the_operator_lists_reads_and_ends_jobs() {
+    let serve = Serve::start(&["--listen", "127.0.0.1:0"]);
+    let (one, two) = (serve.create(3), serve.create(2));
+    let ps = serve.command(&["ps"]);
+    assert_eq!(ps.status, 0, "{}", ps.err);
+    assert_eq!(ps.out.lines().count(), 3);
+    assert!(ps.out.contains(&one.job[..12]) && ps.out.contains("a test"));
+    assert!(!ps.out.contains('\x1b'), "no colours in a pipe");
+    let json = serve.command(&["ps", "--json"]);
+    let listed: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), 2);
+    assert!(!json.out.contains(&one.secret) && !json.out.contains(KEY));
+    let kill = serve.command(&["kill", &one.job[..12]]);
+    assert_eq!(
+        (kill.status, kill.out.trim()),
+        (0, one.job.as_str()),
+        "{}",
+        kill.err
+    );
+    let again = serve.command(&["kill", &one.job]);
+    assert_eq!(again.status, 1);
+    assert!(again.err.contains("ended already"), "{}", again.err);
+    let ps = serve.command(&["ps"]);
+    assert!(ps.out.contains("aborted, code 137"), "{}", ps.out);
+    let logs = serve.command(&["logs", &one.job, "-f"]);
+    assert!(
+        logs.out.contains("ended with code 137"),
+        "{} {}",
+        logs.out,
+        logs.err
+    );
+    assert_eq!(serve.command(&["logs", &two.job[..8]]).status, 0);
+    let unknown = serve.command(&["kill", "zz"]);
+    assert!(
+        unknown.err.contains("no job begins with zz"),
+        "{}",
+        unknown.err
+    );
+    let mut wrong = mayfly();
+    wrong
+        .args(["ps", "--rendezvous", &serve.place.to_string()])
+        .env("MAYFLY_OPERATOR_KEY", "guess");
+    let refused = run(&mut wrong);
+    assert_eq!(refused.status, 1);
+    assert!(
+        refused.err.contains("refuses our operator's key"),
+        "{}",
+        refused.err
+    );
+}
+
+#[test]
+fn the_end_is_announced_and_running_jobs_get_their_time() {
+    let serve = Serve::start(&["--listen", "127.0.0.1:0", "--grace", "30"]);
+    let created = serve.create(1);
+    let (job, secret) = (
+        unhex(&created.job).unwrap(),
+        unhex(&created.secret).unwrap(),
+    );
+    let address = serve.place.authority();
+    let entry = Entry {
+        service: &address,
+        job: &job,
+        pass: &secrets::member_pass(&secret, 0, 0),
+        rank: 0,
+        size: 1,
+        epoch: 0,
+        patience: Duration::from_secs(5),
+    };
+    let mut member = Member::join(&entry, Box::new(|_| {}), None).unwrap();
+    serve.signal("TERM");
+    let closing = || {
+        let stream = address.parse().unwrap();
+        ask(stream, &get("/healthz", "")).0 == 503
+    };
+    assert!(eventually(closing));
+    let text = wait(serve.operator().create(&JobRequest::new(1)))
+        .err()
+        .unwrap();
+    assert!(text.contains("no more jobs"), "{text}");
+    let begin = Instant::now();
+    member.fence("x", b"").unwrap();
+    member.finish();
+    let (status, said) = serve.end("CONT");
+    assert_eq!(status, Some(0), "{said}");
+    assert!(begin.elapsed() < Duration::from_secs(20), "{said}");
+    assert!(said.contains("0 running jobs were ended"), "{said}");
+    // Without time, the job hears why it ends.
+    let serve = Serve::start(&["--listen", "127.0.0.1:0"]);
+    let created = serve.create(2);
+    let (job, secret) = (
+        unhex(&created.job).unwrap(),
+        unhex(&created.secret).unwrap(),
+    );
+    let address = serve.place.authority();
+    let entry = Entry {
+        service: &address,
+        job: &job,
+        pass: &secrets::member_pass(&secret, 0, 0),
+        size: 2,
+        ..entry
+    };
+    let (sender, ends) = std::sync::mpsc::channel();
+    let on_end = Box::new(move |end| drop(sender.send(end)));
+    let _member = Member::join(&entry, on_end, None).unwrap();
+    let (status, said) = serve.end("TERM");
+    assert_eq!(status, Some(0));
+    assert!(said.contains("1 running jobs were ended"), "{said}");
+    let end = ends.recv_timeout(Duration::from_secs(20)).unwrap();
+    assert!(
+        format!("{end:?}").contains("stopped by its operator"),
+        "{end:?}"
+    );
+}
+
+#[test]
+fn nothing_secret_is_in_its_log_its_arguments_or_its_environment() {
+    let folder = Folder::new("serve-secrets");
+    let (key, relay_key) = (folder.path("key"), folder.path("relay-key"));
+    let mut command = mayfly();
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--key-file", &key])
+        .args(["--relay-listen", "0,0", "--relay-key", &relay_key])
+        .args(["--tls", "--state", &folder.path("state")])
+        .env_remove("MAYFLY_OPERATOR_KEY")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let line = first_line(child.stdout.as_mut().unwrap());
+    let place = Place::parse(line.rsplit(' ').next().unwrap()).unwrap();
+    let mut serve = Serve { child, place };
+    let read = |path: &str| std::fs::read_to_string(path).unwrap().trim().to_string();
+    let operators = read(&key);
+    let operator = Operator::new(serve.place.clone(), operators.clone()).unwrap();
+    let created = wait(operator.create(&JobRequest::new(2))).unwrap();
+    assert_eq!(created.relays.len(), 1);
+    assert!(created.relay_expiry > 0);
+    // Somebody shows a pass in the wrong place, which must not be repeated either.
+    let confused = Operator::new(serve.place.clone(), created.secret.clone()).unwrap();
+    assert!(wait(confused.list()).is_err());
+    assert!(wait(confused.status(&"0".repeat(32))).is_err());
+    let of = |what: &str| {
+        let bytes = std::fs::read(format!("/proc/{}/{what}", serve.child.id())).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    let mut seen = of("cmdline") + &of("environ");
+    let pin = hex(&serve.place.pin.unwrap());
+    serve.child.kill().unwrap();
+    let mut out = serve.child.stdout.take().unwrap();
+    let mut err = serve.child.stderr.take().unwrap();
+    out.read_to_string(&mut seen).unwrap();
+    err.read_to_string(&mut seen).unwrap();
+    assert!(seen.contains("wrong operator's key"), "{seen}");
+    for secret in [operators, read(&relay_key), created.secret] {
+        assert_eq!(secret.len(), 64);
+        assert!(!seen.contains(&secret) && !seen.contains(&secret[..16]));
+    }
+    assert!(!seen.contains(&pin), "the ready line was read before");
+}
