@@ -3,7 +3,6 @@
 use crate::base::error::{Class, Error, Result};
 use crate::base::id::{CommId, PeerId, RequestId};
 use crate::engine::{Data, End, Engine, Outcome, Pattern, Started, Ticket};
-use crate::fail;
 use crate::mpi::collective::limits::Limits;
 use crate::mpi::collective::running::{self, Port, Rank, Running, State};
 use crate::mpi::collective::{Call, Place};
@@ -11,6 +10,7 @@ use crate::mpi::comm::{self, Comms, COLLECTIVE, LOCAL_PHASE};
 use crate::mpi::group::Group;
 use crate::mpi::request::Request;
 use crate::mpi::World;
+use crate::{fail, info};
 use std::sync::Arc;
 
 /// What one turn of progress did.
@@ -257,7 +257,10 @@ impl Port for Channel<'_> {
             End::Lost(peer) => {
                 // What would be sent from here on lacks what it brought.
                 comm::sever(self.engine, self.lane.context, self.lane.local_context, peer);
-                Err(Error::new(Class::ProcAborted, format!("rank {} of MPI_COMM_WORLD is gone", peer.0)))
+                let why = self.engine.core.peers[peer.0 as usize].lost.as_deref();
+                let why = why.unwrap_or("it has finalized");
+                let text = format!("rank {} of MPI_COMM_WORLD is gone: {why}", peer.0);
+                Err(Error::new(Class::ProcAborted, text))
             }
         })
     }
@@ -392,6 +395,8 @@ impl World {
         };
         let mut moved = engine.progress();
         while let Some(peer) = engine.next_loss() {
+            let why = engine.core.peers[peer.0 as usize].lost.as_deref();
+            info!("rank {} is gone: {}", peer.0, why.unwrap_or_default());
             self.comms.bereave(engine, peer);
             moved = true;
         }

@@ -4,8 +4,8 @@ use crate::transport::os::{self, Fd};
 use crate::transport::tcp::link::{Effort, Link, Stage};
 use crate::transport::tcp::{net, Tcp};
 use crate::transport::Sink;
-use crate::warning;
 use crate::wire::hello::{Hello, Path, Role, HELLO};
+use crate::{debug, warning};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -97,7 +97,12 @@ impl Tcp {
 
     pub(super) fn turn_away(&mut self, at: u32, why: &str) {
         if let Some(link) = self.remove(at) {
-            self.stranger(&link.at, why);
+            // Who has said nothing may be one of ours that computes; it comes again.
+            if link.theirs.is_none() && link.input.is_empty() {
+                debug!("a silent connection from {} was closed: {why}", link.at);
+            } else {
+                self.stranger(&link.at, why);
+            }
         }
     }
 

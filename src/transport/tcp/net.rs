@@ -110,6 +110,10 @@ pub fn keep_alive(fd: &Fd) {
 }
 
 /// A listening socket on a free port of this address.
+/// Connections that the kernel completes while this rank is busy: everybody may come at once. It allows what
+/// `somaxconn` says, mostly 4096; when it is full, diallers hear nothing for a second or more.
+const BACKLOG: i32 = 65_535;
+
 fn listen_at(ip: IpAddr) -> io::Result<(Fd, u16)> {
     let family = if ip.is_ipv4() {
         libc::AF_INET
@@ -126,7 +130,7 @@ fn listen_at(ip: IpAddr) -> io::Result<(Fd, u16)> {
     // SAFETY: the address and its length belong together and live through the call.
     check(unsafe { libc::bind(fd.0, (&raw const raw.storage).cast(), raw.length) })?;
     // SAFETY: no memory is involved.
-    check(unsafe { libc::listen(fd.0, 1024) })?;
+    check(unsafe { libc::listen(fd.0, BACKLOG) })?;
     let mut bound = Raw::new(SocketAddr::new(ip, 0));
     // SAFETY: the kernel writes at most `length` bytes to the storage.
     check(unsafe { libc::getsockname(fd.0, (&raw mut bound.storage).cast(), &mut bound.length) })?;
