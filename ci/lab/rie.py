@@ -14,23 +14,18 @@ def emulator(peers):
     return Path(found[0]) if found else None
 
 
-class Instance:
-    """One emulator: one function environment, one invocation at a time (a second one at once would crash it)."""
+class Sandbox:
+    """A process in a sandbox of its own, behind the translator whose inner side `namespace` is."""
 
-    def __init__(self, number, namespace, task, program, scratch, name="mayfly", memory=1769, timeout=900, environment=()):
-        self.number, self.namespace, self.busy, self.invocations = number, namespace, False, 0
+    def __init__(self, number, namespace, task, scratch, command, environment):
+        self.number, self.namespace = number, namespace
         self.root = scratch / f"root{number}"
         self.root.mkdir(exist_ok=True)
         self.log = scratch / f"instance{number}.log"
         # Nothing of this machine's environment, no secret among it.
-        self.environment = {
-            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "AWS_LAMBDA_FUNCTION_NAME": name, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(memory),
-            "AWS_LAMBDA_FUNCTION_TIMEOUT": str(timeout), "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST", "AWS_REGION": "us-east-1",
-            "_HANDLER": "bootstrap", **dict(environment)}
+        self.environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **environment}
         self.command = ["ip", "netns", "exec", namespace, "unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--ipc", "--uts",
-                        str(HERE / "instance"), str(number), str(self.root), str(task), str(program),
-                        "--runtime-interface-emulator-address", f"127.0.0.1:{PORT}", "--runtime-api-address", f"127.0.0.1:{API}",
-                        "/var/task/bootstrap"]
+                        str(HERE / "instance"), str(number), str(self.root), str(task), *map(str, command)]
         self.process = None
         self.start()
 
@@ -48,6 +43,30 @@ class Instance:
             except ProcessLookupError:
                 pass
         self.process.wait()
+
+
+def function(name, memory, timeout):
+    """What Lambda tells every environment of a function."""
+    return {"AWS_LAMBDA_FUNCTION_NAME": name, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(memory), "AWS_LAMBDA_FUNCTION_TIMEOUT": str(timeout),
+            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST", "AWS_REGION": "us-east-1", "_HANDLER": "bootstrap"}
+
+
+class Runtime(Sandbox):
+    """An environment whose runtime interface is elsewhere, as cargo-lambda's is."""
+
+    def __init__(self, number, namespace, task, scratch, api, name="mayfly", memory=1769, timeout=900):
+        environment = dict(function(name, memory, timeout), AWS_LAMBDA_RUNTIME_API=api)
+        super().__init__(number, namespace, task, scratch, ["/var/task/bootstrap"], environment)
+
+
+class Instance(Sandbox):
+    """One emulator: one function environment, one invocation at a time (a second one at once would crash it)."""
+
+    def __init__(self, number, namespace, task, program, scratch, name="mayfly", memory=1769, timeout=900):
+        self.busy, self.invocations = False, 0
+        command = [program, "--runtime-interface-emulator-address", f"127.0.0.1:{PORT}", "--runtime-api-address", f"127.0.0.1:{API}",
+                   "/var/task/bootstrap"]
+        super().__init__(number, namespace, task, scratch, command, function(name, memory, timeout))
 
     def invoke(self, body, seconds=900):
         """Status, headers and body of the answer. OSError, http.client.HTTPException: the environment is gone."""
