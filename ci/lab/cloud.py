@@ -163,7 +163,7 @@ class Cloud:
         shutil.rmtree(self.scratch, ignore_errors=True)
 
 
-SERVE = []  # More words for `mayfly serve`.
+SERVE = ["--relay-listen", "7718,7719"]  # Words for `mayfly serve` beyond where and which key.
 LINK = re.compile(r"rank (\d+): rank (\d+) by tcp (\S+).*? in ([\d.]+) ms \((encrypted|not encrypted)\)")
 
 
