@@ -2,7 +2,7 @@
 import json, os, re, shutil, signal, subprocess, sys, tempfile, threading, time
 from pathlib import Path
 
-from . import front, net, rie
+from . import cargo_lambda, front, net, rie
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PREFIX = Path(os.environ.get("MAYFLY_PREFIX", ROOT / "target/mayfly"))
@@ -106,24 +106,30 @@ def within(namespace, words):
 class Cloud:
     """Namespaces, instances, front and rendezvous; `with Cloud(...) as cloud`."""
 
-    def __init__(self, task, kinds, scratch=None, **function):
-        self.scratch = Path(scratch or tempfile.mkdtemp(prefix="mayfly-lambda."))
+    def __init__(self, task, kinds, emulator="rie", **function):
+        self.scratch = Path(tempfile.mkdtemp(prefix="mayfly-lambda."))
         self.net = net.Net(os.getpid())
         self.pool = self.front = self.rendezvous = None
         try:
-            self.build(task, kinds, function)
+            self.build(task, kinds, emulator, function)
         except BaseException:
             self.close()
             raise
 
-    def build(self, task, kinds, function):
-        emulator = rie.emulator(PEERS)
-        if emulator is None:
-            skip("AWS's emulator is missing; run ci/setup")
-        instances = []
-        for number, kind in enumerate(kinds):
-            place, address = self.net.behind(f"fn{number}", kind)
-            instances.append(rie.Instance(number, place, task, emulator, self.scratch, name=FUNCTION, **function))
+    def build(self, task, kinds, emulator, function):
+        places = [self.net.behind(f"fn{number}", kind)[0] for number, kind in enumerate(kinds)]
+        self.emulator = None
+        if emulator == "rie":
+            program = rie.emulator(PEERS)
+            if program is None:
+                skip("AWS's emulator is missing; run ci/setup")
+            instances = [rie.Instance(number, place, task, program, self.scratch, name=FUNCTION, **function) for number, place in enumerate(places)]
+        else:
+            program = PEERS / "lambda/bin/cargo-lambda"
+            if not program.exists():
+                skip("cargo-lambda is missing; run ci/setup")
+            self.emulator = cargo_lambda.Emulator(program, self.net.public, places, task, self.scratch, FUNCTION)
+            instances = self.emulator.instances
         self.pool = rie.Pool(instances)
         self.front = front.Front(self.pool, {KEY: SECRET}, FUNCTION, self.net.public, f"{net.PUBLIC}.1")
         # Whoever launches sits behind a translator as well.
@@ -155,9 +161,12 @@ class Cloud:
         self.close()
 
     def close(self):
-        for part in (self.pool, self.front, self.net):
+        for part in (self.pool, self.front):
             if part:
                 part.close()
+        if getattr(self, "emulator", None):
+            self.emulator.kill()
+        self.net.close()
         if self.rendezvous:
             self.rendezvous.kill()
         shutil.rmtree(self.scratch, ignore_errors=True)

@@ -132,4 +132,4 @@ class Pool:
 
     def close(self):
         for instance in self.instances:
-            instance.kill()
+            getattr(instance, "kill", lambda: None)()
