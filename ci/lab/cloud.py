@@ -39,9 +39,9 @@ def needs():
 
 
 def pack(scratch, program, *words):
-    """The unpacked zip of a program, as Lambda would lay it out, and the zip's size in bytes."""
+    """The unpacked zip of a program, as Lambda would lay it out, and the zip's size in bytes. This machine's libc goes along: it is newer than Lambda's."""
     zipped = scratch / f"{Path(program).name}.zip"
-    done = subprocess.run([MAYFLY, "pack", str(program), *map(str, words), "--to", str(zipped), "--prefix", str(PREFIX)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([MAYFLY, "pack", str(program), *map(str, words), "--libc", "--to", str(zipped), "--prefix", str(PREFIX)], capture_output=True, text=True, timeout=300)
     check(done.returncode == 0, f"mayfly pack {program}: {done.stderr}")
     task = scratch / f"task-{Path(program).name}"
     shutil.rmtree(task, ignore_errors=True)
