@@ -12,6 +12,7 @@ use mayfly::rendezvous::registry::Plan;
 use mayfly::rendezvous::server::limits::{Limits, Rate};
 use mayfly::rendezvous::server::{JobCreated, JobRequest, Options, Service};
 use mayfly::rendezvous::tls::Identity;
+use mayfly::wire::relay as wire;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -480,6 +481,64 @@ fn the_end_is_announced_and_running_jobs_get_their_time() {
         format!("{end:?}").contains("stopped by its operator"),
         "{end:?}"
     );
+}
+
+#[test]
+fn a_relay_by_itself_comes_back_on_its_ports_and_knows_its_grants() {
+    let folder = Folder::new("serve-relay");
+    let key = folder.path("key");
+    let start = |listen: &str| {
+        let mut command = mayfly();
+        command
+            .args(["relay", "--listen", listen, "--key-file", &key])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let line = first_line(child.stdout.as_mut().unwrap());
+        let at = line.strip_prefix("mayfly relay: listening on ").unwrap();
+        let (first, second) = at.split_once(',').unwrap();
+        let host = first.rsplit_once(':').unwrap().0;
+        let place = Place::parse(first).unwrap();
+        let relay = format!("{first},{host}:{second}");
+        (Serve { child, place }, relay, at.to_string())
+    };
+    let (crashed, _, at) = start("127.0.0.1:0,0");
+    crashed.end("KILL");
+    let (relay, both, again) = start(&at);
+    assert_eq!(at, again);
+    // What a rendezvous with the same key grants is good there.
+    let serve = Serve::start(&[
+        "--listen",
+        "127.0.0.1:0",
+        "--relay-key",
+        &key,
+        "--relay",
+        &at,
+    ]);
+    let created = serve.create(2);
+    assert_eq!(created.relays, [both]);
+    let text = std::fs::read_to_string(&key).unwrap();
+    let job = unhex(&created.job).unwrap();
+    let expiry = created.relay_expiry;
+    let granted = wire::grant(&unhex(text.trim()).unwrap(), &job, expiry);
+    let mut stream = connect(relay.place.authority().parse().unwrap());
+    let mut greeting = [0; wire::GREETING];
+    stream.read_exact(&mut greeting).unwrap();
+    let request = wire::Request {
+        op: wire::Op::Observe,
+        job,
+        expiry,
+        from: 0,
+        to: 0,
+    };
+    let nonce = wire::nonce(&greeting).unwrap();
+    stream.write_all(&request.encode(&granted, &nonce)).unwrap();
+    let mut answer = [0; 1 + wire::OBSERVED];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(answer[0], wire::Status::Ok as u8);
+    let (status, said) = relay.end("TERM");
+    assert_eq!(status, Some(0));
+    assert!(said.contains("ended by signal 15"), "{said}");
 }
 
 #[test]

@@ -38,14 +38,15 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// As many as there may be descriptors, within reason.
+    /// As many as there may be descriptors, within reason. All ranks of a large job may come from one address at once.
     pub fn by_descriptors() -> Limits {
+        let connections = descriptors().saturating_sub(128).clamp(64, 65_536);
         Limits {
-            connections: descriptors().saturating_sub(128).clamp(64, 65_536),
-            strangers: 2_048,
+            connections,
+            strangers: (connections / 2).max(connections.min(2_048)),
             arrivals: Rate {
-                burst: 4_096,
-                per_second: 200.0,
+                burst: 20_000,
+                per_second: 500.0,
             },
             failures: Rate {
                 burst: 20,
