@@ -54,10 +54,10 @@ def pack(scratch, program, *words):
 class Process:
     """A process whose output is gathered line by line, with times."""
 
-    def __init__(self, words, environment=None, cwd=None):
+    def __init__(self, words, environment=None, cwd=None, descriptors=()):
         self.begin = time.monotonic()
         self.process = subprocess.Popen([str(word) for word in words], env=environment, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=subprocess.STDOUT, start_new_session=True, text=True, errors="replace")
+                                        stderr=subprocess.STDOUT, start_new_session=True, pass_fds=descriptors, text=True, errors="replace")
         self.lines, self.times = [], []
         self.thread = threading.Thread(target=self.gather, daemon=True)
         self.thread.start()
