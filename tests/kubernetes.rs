@@ -774,5 +774,5 @@ fn tls_knows_both_sides() {
             .await
     })
     .unwrap_err();
-    assert!(failure.contains("kubernetes: "), "{failure}");
+    assert!(failure.contains("API server"), "{failure}");
 }

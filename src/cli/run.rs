@@ -40,7 +40,10 @@ PROGRAM is a name in the package that the instances run, or a path in them.
                              one POST an instance: Knative, Cloud Run, Azure, Fission, Nuclio
   --on openfaas:NAME         OpenFaaS; gateway in OPENFAAS_URL
   --on openwhisk:ACTION      Apache OpenWhisk; host and key of the wsk command
-  --on kubernetes:...        an Indexed Job; --dry-run prints its manifest
+  --on kubernetes:[NAMESPACE/]image=IMAGE
+                             an Indexed Job; --dry-run prints its manifest
+  --on file:PATH             writes the start there; you start `mayfly host` with MAYFLY_START_FILE=PATH and MAYFLY_INDEX=0, 1, ...
+                             (containers by hand, Slurm's srun, Cloud Run jobs)
   --on local                 this machine, as ever
   -per-instance P            ranks in each instance (1); -ppn means the same
   --with NAME=VALUE          something for the platform to know (an unknown name tells which there are)

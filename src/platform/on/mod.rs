@@ -4,6 +4,7 @@
 //! instance and learns from the rendezvous who has arrived.
 
 mod client;
+mod file;
 mod http;
 mod kubernetes;
 mod lambda;

@@ -1,6 +1,6 @@
 //! What stands after `--on`.
 
-use super::{http, kubernetes, lambda, openfaas, openwhisk, Platform};
+use super::{file, http, kubernetes, lambda, openfaas, openwhisk, Platform};
 
 /// `--with NAME=VALUE`: something for the platform to know; it refuses names that it does not know.
 pub type Setting = (String, String);
@@ -21,6 +21,7 @@ impl Target {
         let variable = |name: &str| std::env::var(name).ok();
         let (kind, rest) = self.text.split_once(':').unwrap_or((&self.text, ""));
         Ok(match kind {
+            "file" => Box::new(file::StartFile::open(rest, &self.settings)?),
             "http" | "https" => Box::new(http::Http::open(&self.text, &self.settings)?),
             "kubernetes" => {
                 let get = std::sync::Arc::new(variable);
@@ -35,7 +36,7 @@ impl Target {
             _ => {
                 return Err(format!(
                     "--on {}: unknown platform; known: local, lambda:NAME, http(s)://URL, openfaas:NAME, \
-                     openwhisk:NAME, kubernetes:...",
+                     openwhisk:NAME, kubernetes:..., file:PATH",
                     self.text
                 ))
             }

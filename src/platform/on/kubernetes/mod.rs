@@ -106,7 +106,7 @@ impl Kubernetes {
                 .unwrap_or_else(|| access.namespace.clone());
             Ok((Api::new(access)?, namespace))
         });
-        way.as_ref().map_err(|e| format!("kubernetes: {e}"))
+        way.as_ref().map_err(String::clone)
     }
 
     fn job(&self, wish: &Wish, name: String) -> Job {
@@ -124,16 +124,12 @@ impl Kubernetes {
         let job = self.job(wish, "mayfly".into());
         job.check()?;
         let mut ready = Ready::new(JOIN.max(self.unschedulable + Duration::from_secs(60)));
-        ready.notices.extend(
-            preflight::rights(api, namespace)
-                .await
-                .map_err(|e| format!("kubernetes: {e}"))?,
-        );
-        ready.notices.extend(
-            preflight::quotas(api, namespace, &job)
-                .await
-                .map_err(|e| format!("kubernetes: {e}"))?,
-        );
+        ready
+            .notices
+            .extend(preflight::rights(api, namespace).await?);
+        ready
+            .notices
+            .extend(preflight::quotas(api, namespace, &job).await?);
         ready.limit = wish.timeout;
         ready.cpus = quantity(&job.cpu);
         ready.memory_mib = quantity(&job.memory).map(|bytes| bytes / f64::from(1 << 20));
@@ -211,7 +207,7 @@ impl Kubernetes {
             let list = api
                 .get(&path)
                 .await
-                .map_err(|refusal| Failure::last(format!("kubernetes: {}", refusal.text)))?;
+                .map_err(|refusal| Failure::last(refusal.text))?;
             pods.clear();
             for pod in list["items"].as_array().into_iter().flatten() {
                 pods.see(pod);
@@ -232,7 +228,7 @@ impl Kubernetes {
             };
             loop {
                 if let Some(why) = pods.lost() {
-                    return Err(Failure::last(format!("kubernetes: {why}")));
+                    return Err(Failure::last(why));
                 }
                 if pods.succeeded() == job.instances as usize {
                     return Ok(Delivery::Answered(format!(
@@ -246,7 +242,7 @@ impl Kubernetes {
                 if let (Some(since), Some((count, why))) = (waiting, pods.unschedulable()) {
                     if since.elapsed() >= self.unschedulable {
                         return Err(Failure::last(format!(
-                            "kubernetes: {count} of {} pods find no node within {} s (Unschedulable: {why})",
+                            "{count} of {} pods find no node within {} s (Unschedulable: {why})",
                             job.instances,
                             self.unschedulable.as_secs()
                         )));
@@ -258,7 +254,7 @@ impl Kubernetes {
                 if late {
                     if let Some(why) = self.refused_pods(api, namespace, job).await {
                         return Err(Failure::last(format!(
-                            "kubernetes: job {} gets no pods: {why}",
+                            "job {} gets no pods: {why}",
                             job.name
                         )));
                     }
@@ -292,10 +288,10 @@ impl Kubernetes {
     }
 
     async fn bring(&self, wish: &Wish, letter: &Letter) -> Result<Delivery, Failure> {
-        let job = self.create(wish, &letter.body).await.map_err(|refusal| {
-            let text = refusal.text.trim_start_matches("kubernetes: ");
-            Failure::last(format!("kubernetes: {text}"))
-        })?;
+        let job = self
+            .create(wish, &letter.body)
+            .await
+            .map_err(|refusal| Failure::last(refusal.text))?;
         self.stay(&job).await
     }
 
@@ -327,7 +323,9 @@ impl Kubernetes {
         }
         match wrong.first() {
             None => Ok(()),
-            Some(why) => Err(format!("kubernetes: {why}; job {name} may still run: kubectl delete job -n {namespace} {name}")),
+            Some(why) => Err(format!(
+                "{why}; job {name} may still run: kubectl delete job -n {namespace} {name}"
+            )),
         }
     }
 }
@@ -352,11 +350,7 @@ impl Platform for Kubernetes {
     }
 
     fn start<'a>(&'a self, _letter: &'a Letter) -> Answer<'a, Result<Delivery, Failure>> {
-        Box::pin(async {
-            Err(Failure::last(
-                "kubernetes: starts all instances of a job at once",
-            ))
-        })
+        Box::pin(async { Err(Failure::last("starts all instances of a job at once")) })
     }
 
     fn start_all<'a>(
