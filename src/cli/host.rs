@@ -7,7 +7,7 @@ use std::time::Duration;
 #[derive(clap::Args, Default)]
 pub struct Arguments {
     /// How the platform hands over starts: lambda, http, knative, cloud-run, openfaas, fission, nuclio, azure, openwhisk,
-    /// index; without it, the environment tells
+    /// index (also: the variable MAYFLY_CONTRACT); without it, the environment tells
     #[arg(long, value_name = "NAME")]
     contract: Option<String>,
     /// Where to listen for requests [default: all addresses, at $PORT or the contract's port]
@@ -31,9 +31,12 @@ pub fn main(arguments: &Arguments) -> i32 {
 }
 
 fn options(arguments: &Arguments) -> Result<host::Options, String> {
-    let contract = match &arguments.contract {
+    // Some platforms let one set variables of an image, but not its command.
+    let named = arguments.contract.clone();
+    let named = named.or_else(|| std::env::var("MAYFLY_CONTRACT").ok());
+    let contract = match named.filter(|name| !name.is_empty()) {
         None => None,
-        Some(name) => Some(Contract::named(name).ok_or_else(|| {
+        Some(name) => Some(Contract::named(&name).ok_or_else(|| {
             let known: Vec<_> = Contract::NAMES.iter().map(|(name, _)| *name).collect();
             format!("--contract {name}: unknown; known: {}", known.join(", "))
         })?),
