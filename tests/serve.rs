@@ -18,7 +18,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const KEY: &str = "an operator's key that nobody guesses";
+const KEY: &str = "a short key";
 const JOB: [u8; 16] = [1; 16];
 const SECRET: [u8; 32] = [2; 32];
 
@@ -110,6 +110,10 @@ fn limits() -> Limits {
         },
         failures: Rate {
             burst: 5,
+            per_second: 0.001,
+        },
+        guesses: Rate {
+            burst: 3,
             per_second: 0.001,
         },
         patience: Duration::from_secs(2),
@@ -247,6 +251,11 @@ fn slow_and_oversized_requests_end() {
     let service = service(|_| {});
     let begin = Instant::now();
     // One says nothing, one half a head, one its head letter by letter, one keeps its body for itself.
+    // One has had an answer and keeps its connection.
+    let mut kept = connect(service.address());
+    kept.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        .unwrap();
+    assert_eq!(response_head(&mut kept).unwrap().0, 200);
     let silent = connect(service.address());
     let mut half = connect(service.address());
     half.write_all(b"GET /healthz HTTP/1.1\r\nHost:").unwrap();
@@ -265,8 +274,10 @@ fn slow_and_oversized_requests_end() {
         std::thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(answer(&mut body).0, 408);
-    for mut stream in [silent, half] {
-        let _ = stream.read_to_end(&mut Vec::new());
+    for mut stream in [kept, silent, half] {
+        let ended = stream.read_to_end(&mut Vec::new());
+        let slow = |e: &std::io::Error| e.kind() == std::io::ErrorKind::WouldBlock;
+        assert!(!ended.is_err_and(|e| slow(&e)));
     }
     assert!(begin.elapsed() < Duration::from_secs(15));
     // A head of a megabyte is not read to its end.
@@ -325,7 +336,10 @@ fn wrong_passes_are_refused_then_slowed_and_never_hold_up_a_right_one() {
     let (status, head, _) = ask(address, &get("/v1/jobs/00", ""));
     assert_eq!(status, 429);
     assert!(head.contains("retry-after: "), "{head}");
-    // The operator's key could be guessed, so that it waits too; a pass could not.
+    // That says nothing about the operator; but its key could be guessed, so that it has to wait after wrong ones.
+    assert_eq!(ask(address, &get("/v1/jobs", KEY)).0, 200);
+    let tries = [0; 4].map(|_| ask(address, &get("/v1/jobs", "guess")).0);
+    assert_eq!(tries, [401, 401, 401, 429]);
     assert_eq!(ask(address, &get("/v1/jobs", KEY)).0, 429);
     assert_eq!(ask(address, &get(&path, &hex(&SECRET))).0, 200);
     let text = address.to_string();

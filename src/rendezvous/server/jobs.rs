@@ -108,6 +108,9 @@ pub struct JobStatus {
     pub text: Option<String>,
 }
 
+/// Nobody guesses a key of so many characters.
+const GUESSABLE: usize = 32;
+
 /// Headers of a piece of a log: where the next one begins, how many bytes before it are gone, the job's state.
 pub const LOG_NEXT: &str = "mayfly-log-next";
 pub const LOG_LOST: &str = "mayfly-log-lost";
@@ -137,9 +140,14 @@ impl Inner {
         }
     }
 
-    /// A key may be guessable, so that who fails often is not even listened to for a while.
+    /// Has this source shown too many wrong keys to be listened to? Only when the key is short enough to be guessed.
+    fn guesses(&self, peer: SocketAddr) -> bool {
+        let key = self.options.operator_key.as_deref().unwrap_or_default();
+        key.len() < GUESSABLE && self.gate.guessing(peer.ip(), Instant::now())
+    }
+
     fn operator(&self, request: &Request<Incoming>, peer: SocketAddr) -> Result<(), Denied> {
-        if self.gate.exhausted(peer.ip(), Instant::now()) {
+        if self.guesses(peer) {
             Err(Denied::TooOften)
         } else if self.is_operator(request) {
             Ok(())
@@ -161,9 +169,9 @@ impl Inner {
         match core.registry.summary(&id, &shown) {
             Ok(summary) => Ok((id, summary)),
             Err(Refusal::WrongToken) => {
-                let exhausted = self.gate.exhausted(peer.ip(), Instant::now());
+                let allowed = !self.guesses(peer) && self.is_operator(request);
                 let mut jobs = core.registry.overview();
-                jobs.find(|(plan, _)| plan.job == id && !exhausted && self.is_operator(request))
+                jobs.find(|(plan, _)| plan.job == id && allowed)
                     .map(|(_, summary)| (id, summary))
                     .ok_or(Denied::Pass(Refusal::WrongToken))
             }
@@ -178,7 +186,7 @@ impl Inner {
             Denied::WrongKey => {
                 self.metrics.refused("wrong_key");
                 let now = Instant::now();
-                self.gate.failed(peer.ip(), now);
+                self.gate.guessed(peer.ip(), now);
                 self.hushed.line("wrong_key", now, || {
                     format!("rendezvous: refused {peer}: wrong operator's key")
                 });

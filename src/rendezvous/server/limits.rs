@@ -31,8 +31,10 @@ pub struct Limits {
     pub strangers: usize,
     /// New connections of one source.
     pub arrivals: Rate,
-    /// Wrong passes of one source.
+    /// Wrong passes of one source that are answered one by one.
     pub failures: Rate,
+    /// Wrong operator's keys of one source; beyond, none of its keys is looked at.
+    pub guesses: Rate,
     /// A handshake, a request's head and its body must each be complete within this time.
     pub patience: Duration,
 }
@@ -51,6 +53,10 @@ impl Limits {
             failures: Rate {
                 burst: 20,
                 per_second: 1.0,
+            },
+            guesses: Rate {
+                burst: 10,
+                per_second: 0.2,
             },
             patience: Duration::from_secs(10),
         }
@@ -99,6 +105,7 @@ struct Source {
     strangers: usize,
     arrivals: Bucket,
     failures: Bucket,
+    guesses: Bucket,
 }
 
 /// What is left of a [`Rate`].
@@ -190,12 +197,19 @@ impl Gate {
         entry.failures.take(self.limits.failures, now)
     }
 
-    /// Have they shown too many wrong passes to be listened to?
-    pub fn exhausted(&self, ip: IpAddr, now: Instant) -> bool {
+    /// Somebody there showed a wrong operator's key.
+    pub fn guessed(&self, ip: IpAddr, now: Instant) {
         let mut state = self.state();
         let entry = state.source(source(ip), &self.limits, now);
-        entry.failures.refill(self.limits.failures, now);
-        entry.failures.left < 1.0
+        entry.guesses.take(self.limits.guesses, now);
+    }
+
+    /// Have they shown too many wrong keys to be listened to?
+    pub fn guessing(&self, ip: IpAddr, now: Instant) -> bool {
+        let mut state = self.state();
+        let entry = state.source(source(ip), &self.limits, now);
+        entry.guesses.refill(self.limits.guesses, now);
+        entry.guesses.left < 1.0
     }
 }
 
@@ -205,8 +219,10 @@ impl State {
             self.sources.retain(|_, source| {
                 source.arrivals.refill(limits.arrivals, now);
                 source.failures.refill(limits.failures, now);
+                source.guesses.refill(limits.guesses, now);
                 let rested = source.arrivals.left >= f64::from(limits.arrivals.burst)
-                    && source.failures.left >= f64::from(limits.failures.burst);
+                    && source.failures.left >= f64::from(limits.failures.burst)
+                    && source.guesses.left >= f64::from(limits.guesses.burst);
                 source.strangers > 0 || !rested
             });
         }
@@ -214,6 +230,7 @@ impl State {
             strangers: 0,
             arrivals: Bucket::full(limits.arrivals, now),
             failures: Bucket::full(limits.failures, now),
+            guesses: Bucket::full(limits.guesses, now),
         })
     }
 }
@@ -305,6 +322,10 @@ mod tests {
                 burst: 2,
                 per_second: 0.5,
             },
+            guesses: Rate {
+                burst: 1,
+                per_second: 0.5,
+            },
             patience: Duration::from_secs(1),
         }
     }
@@ -346,12 +367,15 @@ mod tests {
         let (gate, now) = (Gate::new(limits()), Instant::now());
         let a = ip("192.0.2.1");
         assert!(gate.failed(a, now) && gate.failed(a, now));
-        assert!(gate.exhausted(a, now));
         assert!(!gate.failed(a, now));
         let later = now + Duration::from_secs(2);
-        assert!(!gate.exhausted(a, later));
         assert!(gate.failed(a, later) && !gate.failed(a, later));
-        assert!(!gate.exhausted(ip("192.0.2.2"), now));
+        assert!(gate.failed(ip("192.0.2.2"), now));
+        // Wrong passes say nothing about keys.
+        assert!(!gate.guessing(a, now));
+        gate.guessed(a, now);
+        assert!(gate.guessing(a, now) && !gate.guessing(a, later));
+        assert!(!gate.guessing(ip("192.0.2.2"), now));
     }
 
     #[test]
