@@ -72,7 +72,7 @@ impl Notes {
 #[derive(Default)]
 struct Inbox {
     tables: VecDeque<(String, Vec<Vec<u8>>)>,
-    branches: VecDeque<(String, Vec<(u32, Vec<u8>)>)>,
+    branches: VecDeque<(String, message::Blobs)>,
     end: Option<End>,
     /// The member is leaving, so an end is no news.
     leaving: bool,
@@ -256,7 +256,7 @@ impl Member {
 
     /// The same for a large job: rank 0 gets everybody's blob, every other rank those of its parent and its children
     /// ([`message::tree_parent`], [`message::tree_children`]), each with its rank.
-    pub fn tree_fence(&self, name: &str, blob: &[u8]) -> io::Result<Vec<(u32, Vec<u8>)>> {
+    pub fn tree_fence(&self, name: &str, blob: &[u8]) -> io::Result<message::Blobs> {
         check_size(name, blob)?;
         self.shared.send(&ToService::TreeFence {
             name: name.into(),

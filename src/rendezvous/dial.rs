@@ -203,8 +203,10 @@ pub async fn owner(
     patience: Duration,
 ) -> io::Result<Link<Owner>> {
     let stream = enter(place, job, Role::Owner, secret, patience).await?;
-    let (reading, writing) = tokio::io::split(stream);
+    let (reading, mut writing) = tokio::io::split(stream);
     let mut listener = Listener::<Owner>::new(reading);
+    writing.write_all(&FromOwner::Renew.encode()).await?;
+    writing.flush().await?;
     match first(&mut listener).await? {
         ToOwner::Welcome { lease } => Ok(link(writing, listener, lease)),
         ToOwner::Refused { text } => Err(refusal(text)),

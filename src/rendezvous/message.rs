@@ -14,8 +14,8 @@ pub use codec::{body_length, Frame, Malformed};
 pub use errand::Errand;
 pub use host::{FromHost, ToHost, FROM_HOST_MAX, STDERR, STDOUT, TO_HOST_MAX};
 pub use member::{
-    tree_children, tree_parent, ToMember, ToService, NOTE_MAX, TO_MEMBER_MAX, TO_SERVICE_MAX,
-    TREE_ARITY,
+    tree_children, tree_parent, Blobs, ToMember, ToService, NOTE_MAX, TO_MEMBER_MAX,
+    TO_SERVICE_MAX, TREE_ARITY,
 };
 pub use owner::{Event, FromOwner, ToOwner, FROM_OWNER_MAX, TO_OWNER_MAX};
 pub use ticket::{Ticket, TICKET_MAX, TICKET_VARIABLE};
@@ -38,8 +38,7 @@ pub const RELAYS_MAX: usize = 4;
 pub const RELAY_MAX: usize = 512;
 /// The largest job.
 pub const SIZE_MAX: u32 = 65_536;
-/// In place of a rank, in who ended a job: the service or the job's owner. Also the rank of a connection that takes no
-/// part but wants to know how the job ends.
+/// In place of a rank or an instance, in who ended a job or said something: the service or the job's owner.
 pub const OBSERVER: u32 = u32::MAX;
 
 /// Who opens a connection, as its path says; its pass proves it.

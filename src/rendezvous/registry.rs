@@ -1,211 +1,71 @@
-//! What the service knows, as a pure state machine: jobs, their members, fences, leases. Time is a number of
-//! milliseconds that the caller passes in; what is to be done comes back as effects.
+//! What the service knows, as a pure state machine: jobs, their members, hosts and owners, fences, leases. Time is a
+//! number of milliseconds that the caller passes in; what is to be done comes back as effects.
+//!
+//! No frame costs more than what it has to send: leases are renewed without touching what orders them, and nothing is
+//! searched for in everything there is.
 
+mod backlog;
+mod clock;
+mod fence;
+mod host;
 mod job;
+mod member;
+mod plan;
 
-use job::{Job, Standing, State};
+use clock::{Agenda, Clock, Who};
+use job::Job;
 
 use crate::rendezvous::message::{
-    same_secret, FromHost, FromOwner, Role, ToHost, ToMember, ToOwner, ToService, OBSERVER,
-    SIZE_MAX,
+    same_secret, FromHost, FromOwner, Role, ToService, OBSERVER, SIZE_MAX, TASK_MAX,
 };
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 pub use crate::rendezvous::message::Event;
+pub use plan::{Connection, Effect, Incoming, JobId, Outgoing, Plan, Refusal, Summary, Time};
 
-/// A job's name.
-pub type JobId = [u8; 16];
-/// Milliseconds since some beginning.
-pub type Time = u64;
-
-/// How many fences of one job may be incomplete at once.
-const FENCES_MAX: usize = 64;
-/// The sum of the blobs in one fence, bytes; a table must fit into a frame.
-const TABLE_MAX: usize = crate::rendezvous::message::TO_MEMBER_MAX / 2;
-/// How long a connection may stay silent before it joins.
+/// How long a connection may stay silent before it says who it is.
 const JOIN_SOON: Time = 10_000;
-
-/// A member's connection, numbered by the registry.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct Connection(pub u64);
-
-/// What makes a job.
-#[derive(Clone)]
-pub struct Plan {
-    pub job: JobId,
-    /// Known to the service and the owner only; everybody's passes come from it.
-    pub secret: [u8; 32],
-    /// For people.
-    pub name: String,
-    pub size: u32,
-    /// Ranks of one instance, except that the last one may have fewer.
-    pub per_instance: u32,
-    /// Everybody must have joined (in a job with a task: every instance's host must have begun) this long after the
-    /// creation; 0: whenever.
-    pub join_within: Time,
-    /// Whoever is silent for so long is lost; 0: only its connection's end tells.
-    pub lease: Time,
-    /// How long the job is remembered after its end.
-    pub keep: Time,
-    /// How much of the ranks' output is kept, bytes.
-    pub keep_log: usize,
-    /// An owner connects and stays; when it is gone, so is the job.
-    pub owned: bool,
-    /// What hosts are to do; `None`: the ranks come by themselves.
-    pub task: Option<Vec<u8>>,
-    /// For the ranks: `host:port,host:port` each.
-    pub relays: Vec<String>,
-    /// Seconds since 1970.
-    pub relay_expiry: u64,
-    pub relay_grant: [u8; 32],
-}
-
-impl Plan {
-    /// A job without time limits, whose ranks come by themselves, watched by whoever runs this service.
-    pub fn new(job: JobId, secret: [u8; 32], size: u32) -> Plan {
-        Plan {
-            job,
-            secret,
-            name: String::new(),
-            size,
-            per_instance: 1,
-            join_within: 0,
-            lease: 0,
-            keep: 60_000,
-            keep_log: 0,
-            owned: false,
-            task: None,
-            relays: Vec::new(),
-            relay_expiry: 0,
-            relay_grant: [0; 32],
-        }
-    }
-}
-
-/// A frame that has come.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Incoming {
-    Member(ToService),
-    Host(FromHost),
-    Owner(FromOwner),
-}
-
-/// A frame to send.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Outgoing {
-    Member(ToMember),
-    Host(ToHost),
-    Owner(ToOwner),
-}
-
-impl From<ToService> for Incoming {
-    fn from(frame: ToService) -> Incoming {
-        Incoming::Member(frame)
-    }
-}
-
-impl From<FromHost> for Incoming {
-    fn from(frame: FromHost) -> Incoming {
-        Incoming::Host(frame)
-    }
-}
-
-impl From<FromOwner> for Incoming {
-    fn from(frame: FromOwner) -> Incoming {
-        Incoming::Owner(frame)
-    }
-}
-
-impl From<ToMember> for Outgoing {
-    fn from(frame: ToMember) -> Outgoing {
-        Outgoing::Member(frame)
-    }
-}
-
-impl From<ToHost> for Outgoing {
-    fn from(frame: ToHost) -> Outgoing {
-        Outgoing::Host(frame)
-    }
-}
-
-impl From<ToOwner> for Outgoing {
-    fn from(frame: ToOwner) -> Outgoing {
-        Outgoing::Owner(frame)
-    }
-}
-
-/// What the caller has to do, in this order.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Effect {
-    /// Tell the job's owner.
-    Tell(JobId, Event),
-    Send(Vec<Connection>, Outgoing),
-    /// Close after what was sent.
-    Close(Connection),
-}
-
-impl Effect {
-    fn send(to: Vec<Connection>, frame: impl Into<Outgoing>) -> Effect {
-        Effect::Send(to, frame.into())
-    }
-}
-
-/// Why a connection is not let in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Refusal {
-    UnknownJob,
-    /// The pass is not this role's.
-    WrongToken,
-}
-
-/// A job in a few words.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Summary {
-    pub size: u32,
-    pub joined: u32,
-    pub finished: u32,
-    /// `Err`: aborted, by which rank, with which code and text.
-    pub over: Option<Result<(), (u32, i32, String)>>,
-}
 
 struct Guest {
     job: JobId,
     role: Role,
-    rank: Option<u32>,
-    join_by: Option<Time>,
+    /// It has said who it is and was let in.
+    entered: bool,
+    /// It must have said something by then.
+    expires: Time,
+    /// What of this guest stands in the agenda.
+    scheduled: Time,
 }
 
 /// All jobs of a service.
 #[derive(Default)]
 pub struct Registry {
     jobs: HashMap<JobId, Job>,
-    guests: BTreeMap<Connection, Guest>,
+    guests: HashMap<Connection, Guest>,
+    agenda: Agenda,
+    clock: Clock,
     last: u64,
 }
 
 impl Registry {
-    /// Opens a job. An error when the id is taken or the size is not in 1..=[`SIZE_MAX`].
+    /// Opens a job. An error when the id is taken or the plan is not possible.
     pub fn create(&mut self, now: Time, plan: Plan) -> Result<(), &'static str> {
+        let now = self.clock.see(now);
         if plan.size == 0 || plan.size > SIZE_MAX {
             return Err("a job has 1 to 65536 ranks");
+        }
+        if plan.per_instance == 0 {
+            return Err("an instance has at least one rank");
+        }
+        if plan.task.as_ref().is_some_and(|t| t.len() > TASK_MAX) {
+            return Err("the task is larger than 1 MiB");
         }
         if self.jobs.contains_key(&plan.job) {
             return Err("this job exists");
         }
-        let join_by = (plan.join_within > 0).then(|| now + plan.join_within);
-        self.jobs.insert(
-            plan.job,
-            Job {
-                plan,
-                state: State::Running,
-                members: BTreeMap::new(),
-                observers: Vec::new(),
-                fences: BTreeMap::new(),
-                join_by,
-                forget_at: None,
-                started: false,
-            },
-        );
+        let id = plan.job;
+        self.jobs.insert(id, Job::new(now, plan));
+        self.arrange(id);
         Ok(())
     }
 
@@ -214,18 +74,32 @@ impl Registry {
         self.jobs.len()
     }
 
-    fn check(&self, job: &JobId, token: &[u8]) -> Result<&Job, Refusal> {
+    /// How many connections there are, of members, hosts and owners.
+    pub fn connections(&self) -> (usize, usize, usize) {
+        let mut counts = (0, 0, 0);
+        for guest in self.guests.values() {
+            match guest.role {
+                Role::Member { .. } => counts.0 += 1,
+                Role::Host { .. } => counts.1 += 1,
+                Role::Owner => counts.2 += 1,
+            }
+        }
+        counts
+    }
+
+    fn check(&self, job: &JobId, secret: &[u8]) -> Result<&Job, Refusal> {
         let job = self.jobs.get(job).ok_or(Refusal::UnknownJob)?;
-        if same_secret(&job.plan.secret, token) {
+        if same_secret(&job.plan.secret, secret) {
             Ok(job)
         } else {
             Err(Refusal::WrongToken)
         }
     }
 
-    /// How the job stands, for those who know its token.
-    pub fn summary(&self, job: &JobId, token: &[u8]) -> Result<Summary, Refusal> {
-        self.check(job, token).map(Registry::describe)
+    /// How the job stands, for those who know its secret.
+    pub fn summary(&self, job: &JobId, secret: &[u8]) -> Result<Summary, Refusal> {
+        let job = self.check(job, secret)?;
+        Ok(job.summary(self.clock.now()))
     }
 
     /// Is the job known (still)?
@@ -235,26 +109,9 @@ impl Registry {
 
     /// All jobs, for the operator.
     pub fn overview(&self) -> impl Iterator<Item = (&Plan, Summary)> {
+        let now = self.clock.now();
         let jobs = self.jobs.values();
-        jobs.map(|job| (&job.plan, Registry::describe(job)))
-    }
-
-    fn describe(job: &Job) -> Summary {
-        let finished = job
-            .members
-            .values()
-            .filter(|m| m.standing == Standing::Finished)
-            .count();
-        Summary {
-            size: job.plan.size,
-            joined: job.members.len() as u32,
-            finished: finished as u32,
-            over: match &job.state {
-                State::Running => None,
-                State::Over => Some(Ok(())),
-                State::Aborted { rank, code, text } => Some(Err((*rank, *code, text.clone()))),
-            },
-        }
+        jobs.map(move |job| (&job.plan, job.summary(now)))
     }
 
     /// A new connection of this role that shows a pass.
@@ -265,20 +122,29 @@ impl Registry {
         role: Role,
         pass: &[u8],
     ) -> Result<Connection, Refusal> {
+        let now = self.clock.see(now);
         let known = self.jobs.get(job).ok_or(Refusal::UnknownJob)?;
         if !same_secret(&role.pass(&known.plan.secret), pass) {
             return Err(Refusal::WrongToken);
         }
         self.last += 1;
         let connection = Connection(self.last);
+        let expires = now + JOIN_SOON;
+        self.agenda.add(expires, Who::Guest(connection));
         let guest = Guest {
             job: *job,
             role,
-            rank: None,
-            join_by: Some(now + JOIN_SOON),
+            entered: false,
+            expires,
+            scheduled: expires,
         };
         self.guests.insert(connection, guest);
         Ok(connection)
+    }
+
+    /// Whose connection it is.
+    pub fn role(&self, connection: Connection) -> Option<Role> {
+        self.guests.get(&connection).map(|guest| guest.role)
     }
 
     /// A frame has come.
@@ -289,133 +155,245 @@ impl Registry {
         frame: impl Into<Incoming>,
         out: &mut Vec<Effect>,
     ) {
-        let Incoming::Member(frame) = frame.into() else {
-            return self.misbehaved(now, from, "hosts and owners are not served yet", out);
-        };
+        let now = self.clock.see(now);
         let Some(guest) = self.guests.get_mut(&from) else {
             return;
         };
-        let Some(job) = self.jobs.get_mut(&guest.job) else {
+        let id = guest.job;
+        let Some(job) = self.jobs.get_mut(&id) else {
+            self.guests.remove(&from);
             out.push(Effect::Close(from));
             return;
         };
-        let rank = match (guest.rank, &frame) {
-            (None, &ToService::Join { rank, epoch, .. })
-                if guest.role != (Role::Member { rank, epoch }) =>
-            {
-                return self.misbehaved(now, from, "its pass is for another rank or attempt", out)
-            }
-            (None, ToService::Join { .. }) => {
-                guest.join_by = None;
-                if let Some(displaced) = job.join(now, from, guest, frame, out) {
-                    self.guests.remove(&displaced);
+        let start = out.len();
+        let taken = match guest.entered {
+            true => Registry::take(now, job, (from, guest.role), frame.into(), out),
+            false => Registry::enter(job, (from, guest.role), frame.into(), out),
+        };
+        match taken {
+            Ok(()) => {
+                guest.entered = true;
+                let lease = job.plan.lease;
+                guest.expires = match lease {
+                    0 => Time::MAX,
+                    lease => now + lease,
+                };
+                if guest.expires < guest.scheduled {
+                    guest.scheduled = guest.expires;
+                    self.agenda.add(guest.expires, Who::Guest(from));
                 }
-                return;
             }
-            (None, _) => return self.misbehaved(now, from, "its first frame is no Join", out),
-            (Some(_), ToService::Join { .. }) => {
-                return self.misbehaved(now, from, "it joins twice", out)
-            }
-            (Some(rank), _) => rank,
-        };
-        if let Some(member) = job.members.get_mut(&rank) {
-            member.expires = (job.plan.lease > 0).then(|| now + job.plan.lease);
+            Err("") => {}
+            Err(why) => self.misbehaved(now, from, why, out),
         }
-        let fault = match frame {
-            ToService::Join { .. } => None,
-            ToService::Renew => {
-                out.push(Effect::send(vec![from], ToMember::Alive));
-                None
+        self.settle(id, start, out);
+    }
+
+    /// The first frame of a connection. An empty error: it was turned away.
+    fn enter(
+        job: &mut Job,
+        (from, role): (Connection, Role),
+        frame: Incoming,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), &'static str> {
+        let entered = match (role, frame) {
+            (pass, Incoming::Member(frame @ ToService::Join { rank, epoch, .. })) => {
+                if pass != (Role::Member { rank, epoch }) {
+                    return Err("its pass is for another rank or attempt");
+                }
+                job.join(from, frame, out)
             }
-            ToService::Fence { name, blob } => job.fence(rank, name, blob, false, out).err(),
-            ToService::TreeFence { name, blob } => job.fence(rank, name, blob, true, out).err(),
-            ToService::Note { to, blob } => {
-                job.note(rank, from, to, blob, out);
-                None
+            (Role::Host { instance, attempt }, Incoming::Host(frame @ FromHost::Begin { .. })) => {
+                job.begin(from, (instance, attempt), frame, out)
             }
-            ToService::Abort { code, text } => {
-                job.end(now, rank, code, text, out);
-                None
+            (Role::Owner, Incoming::Owner(FromOwner::Renew)) => {
+                job.own(from, out);
+                true
             }
-            ToService::Finished => {
-                job.finished(now, rank, from, out);
-                None
-            }
+            (Role::Member { .. }, _) => return Err("its first frame is no Join"),
+            (Role::Host { .. }, _) => return Err("its first frame is no Begin"),
+            (Role::Owner, _) => return Err("its first frame is no Renew"),
         };
-        if let Some(why) = fault {
-            self.misbehaved(now, from, why, out);
+        if entered {
+            Ok(())
+        } else {
+            Err("")
         }
+    }
+
+    /// A frame from somebody who has entered.
+    fn take(
+        now: Time,
+        job: &mut Job,
+        (from, role): (Connection, Role),
+        frame: Incoming,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), &'static str> {
+        match (role, frame) {
+            (Role::Member { rank, .. }, Incoming::Member(frame)) => match frame {
+                ToService::Join { .. } => return Err("it joins twice"),
+                ToService::Renew => out.push(Effect::Send(vec![from], Outgoing::alive(role))),
+                ToService::Fence { name, blob } => {
+                    return job.fence(now, rank, (name, blob, false), out)
+                }
+                ToService::TreeFence { name, blob } => {
+                    return job.fence(now, rank, (name, blob, true), out)
+                }
+                ToService::Abort { code, text } => job.aborted(now, rank, code, text, out),
+                ToService::Finished => job.finished(now, rank, from, out),
+                ToService::Note { to, blob } => job.note(now, (rank, from), to, blob, out),
+            },
+            (Role::Host { instance, .. }, Incoming::Host(frame)) => {
+                return job.host_says(now, (instance, from), frame, out)
+            }
+            (Role::Owner, Incoming::Owner(frame)) => match frame {
+                FromOwner::Renew => out.push(Effect::Send(vec![from], Outgoing::alive(role))),
+                FromOwner::Input { rank, bytes } => job.input(rank, bytes, out),
+                FromOwner::Stop { code, text } => job.end(now, OBSERVER, code, text, out),
+                FromOwner::Done => job.owner_done(now, from, out),
+            },
+            _ => return Err("it speaks as another role"),
+        }
+        Ok(())
     }
 
     /// The connection ended, or its bytes were no frames.
     pub fn closed(&mut self, now: Time, connection: Connection, why: &str, out: &mut Vec<Effect>) {
-        let Some(guest) = self.guests.remove(&connection) else {
-            return;
-        };
-        let Some(job) = self.jobs.get_mut(&guest.job) else {
-            return;
-        };
-        match guest.rank {
-            None => {}
-            Some(OBSERVER) => job.observers.retain(|&c| c != connection),
-            Some(rank) => job.lost(now, rank, why, out),
+        let now = self.clock.see(now);
+        let start = out.len();
+        if let Some(id) = self.depart(now, connection, why, out) {
+            self.settle(id, start, out);
         }
     }
 
-    /// Whatever is due by now: join deadlines, leases, forgetting.
+    /// Somebody has left without a word; gives its job.
+    fn depart(
+        &mut self,
+        now: Time,
+        connection: Connection,
+        why: &str,
+        out: &mut Vec<Effect>,
+    ) -> Option<JobId> {
+        let guest = self.guests.remove(&connection)?;
+        let job = self.jobs.get_mut(&guest.job)?;
+        if guest.entered {
+            match guest.role {
+                Role::Member { rank, .. } => job.lost(now, rank, why, out),
+                Role::Host { instance, .. } => job.host_lost(now, (instance, connection), why, out),
+                Role::Owner => job.owner_lost(now, connection),
+            }
+        }
+        Some(guest.job)
+    }
+
+    /// The caller reads nothing from this connection for a while, for reasons of its own: its silence does not count. Its
+    /// other end is told that we are here.
+    pub fn excuse(&mut self, now: Time, connection: Connection, out: &mut Vec<Effect>) {
+        let now = self.clock.see(now);
+        let Some(guest) = self.guests.get_mut(&connection) else {
+            return;
+        };
+        if let Some(job) = self.jobs.get(&guest.job).filter(|_| guest.entered) {
+            if job.plan.lease > 0 {
+                guest.expires = now + job.plan.lease;
+            }
+            out.push(Effect::Send(vec![connection], Outgoing::alive(guest.role)));
+        }
+    }
+
+    /// Whatever is due by now: leases, join deadlines, forgetting.
     pub fn tick(&mut self, now: Time, out: &mut Vec<Effect>) {
-        let due = |at: Option<Time>| at.is_some_and(|at| at <= now);
-        for job in self.jobs.values_mut() {
-            if due(job.join_by) {
-                job.join_by = None;
-                let text = job.missing();
-                job.end(now, OBSERVER, 1, text, out);
-            }
-            let silent = job.members.iter().filter(|(_, m)| due(m.expires));
-            let silent: Vec<u32> = silent.map(|(&rank, _)| rank).collect();
-            for rank in silent {
-                if let Some(member) = job.members.get(&rank) {
-                    out.push(Effect::Close(member.connection));
-                    self.guests.remove(&member.connection);
+        let now = self.clock.see(now);
+        while let Some(who) = self.agenda.due(now) {
+            let start = out.len();
+            match who {
+                Who::Job(id) => {
+                    let Some(job) = self.jobs.get_mut(&id) else {
+                        continue;
+                    };
+                    job.scheduled = Time::MAX;
+                    if job.tick(now, out) {
+                        self.forget(id, out);
+                    } else {
+                        self.settle(id, start, out);
+                    }
                 }
-                job.lost(now, rank, "its lease ran out", out);
+                Who::Guest(connection) => {
+                    let Some(guest) = self.guests.get_mut(&connection) else {
+                        continue;
+                    };
+                    if guest.expires > now {
+                        guest.scheduled = guest.expires;
+                        if guest.expires < Time::MAX {
+                            self.agenda.add(guest.expires, who);
+                        }
+                    } else if guest.entered {
+                        out.push(Effect::Close(connection));
+                        if let Some(id) = self.depart(now, connection, "its lease ran out", out) {
+                            self.settle(id, start, out);
+                        }
+                    } else {
+                        let id = guest.job;
+                        self.misbehaved(now, connection, "it does not join", out);
+                        self.settle(id, start, out);
+                    }
+                }
             }
         }
-        let late = self.guests.iter().filter(|(_, guest)| due(guest.join_by));
-        let late: Vec<Connection> = late.map(|(&connection, _)| connection).collect();
-        for connection in late {
-            self.misbehaved(now, connection, "it does not join", out);
-        }
-        self.jobs.retain(|_, job| !due(job.forget_at));
     }
 
-    /// When [`Registry::tick`] next has something to do.
+    /// When [`Registry::tick`] should be called next.
     pub fn next_deadline(&self) -> Option<Time> {
-        let of_jobs = self.jobs.values().flat_map(|job| {
-            let leases = job.members.values().filter_map(|m| m.expires).min();
-            [job.join_by, job.forget_at, leases]
-        });
-        let of_guests = self.guests.values().map(|guest| guest.join_by);
-        of_jobs.chain(of_guests).flatten().min()
+        self.agenda.first().map(|at| self.clock.outside(at))
     }
 
-    /// The job's owner ends it.
+    fn with_job(
+        &mut self,
+        now: Time,
+        id: &JobId,
+        out: &mut Vec<Effect>,
+        f: impl FnOnce(&mut Job, Time, &mut Vec<Effect>),
+    ) {
+        let now = self.clock.see(now);
+        let start = out.len();
+        if let Some(job) = self.jobs.get_mut(id) {
+            f(job, now, out);
+            self.settle(*id, start, out);
+        }
+    }
+
+    /// Whoever runs this service, or its operator, ends the job.
     pub fn abort(&mut self, now: Time, job: &JobId, code: i32, text: &str, out: &mut Vec<Effect>) {
-        if let Some(job) = self.jobs.get_mut(job) {
-            job.end(now, OBSERVER, code, text.into(), out);
+        self.with_job(now, job, out, |job, now, out| {
+            job.end(now, OBSERVER, code, text.into(), out)
+        });
+    }
+
+    /// Tells the owners of all jobs that have not ended.
+    pub fn announce(&mut self, text: &str, out: &mut Vec<Effect>) {
+        for job in self.jobs.values_mut().filter(|job| job.running()) {
+            let (instance, text) = (OBSERVER, text.to_string());
+            job.tell(Event::Log { instance, text }, out);
         }
     }
 
-    /// The job's owner knows that this rank will never join (again): those who wait for it wait in vain.
+    /// Whoever runs this service knows that this rank will never join (again): those who wait for it wait in vain.
     pub fn departed(&mut self, now: Time, job: &JobId, rank: u32, out: &mut Vec<Effect>) {
-        let Some(job) = self.jobs.get_mut(job) else {
-            return;
-        };
-        if job.members.contains_key(&rank) {
-            return job.lost(now, rank, "its process ended", out);
-        }
-        job.rule_out(rank);
-        job.lost(now, rank, "it ended without joining", out);
+        self.with_job(now, job, out, |job, now, out| job.departed(now, rank, out));
+    }
+
+    /// Whoever runs this service has something for a rank's standard input; no bytes: its end.
+    pub fn input(
+        &mut self,
+        now: Time,
+        job: &JobId,
+        rank: u32,
+        bytes: &[u8],
+        out: &mut Vec<Effect>,
+    ) {
+        self.with_job(now, job, out, |job, _, out| {
+            job.input(rank, bytes.to_vec(), out)
+        });
     }
 
     fn misbehaved(
@@ -425,10 +403,51 @@ impl Registry {
         why: &'static str,
         out: &mut Vec<Effect>,
     ) {
-        let refusal = ToMember::Refused { text: why.into() };
-        out.push(Effect::send(vec![connection], refusal));
-        out.push(Effect::Close(connection));
-        self.closed(now, connection, why, out);
+        if let Some(role) = self.role(connection) {
+            let refusal = Outgoing::refused(role, why);
+            out.push(Effect::Send(vec![connection], refusal));
+            out.push(Effect::Close(connection));
+            self.depart(now, connection, why, out);
+        }
+    }
+
+    /// After something has happened in a job: whom it closed is forgotten, whom it paused is excused, what is due is put
+    /// down.
+    fn settle(&mut self, id: JobId, start: usize, out: &[Effect]) {
+        for effect in &out[start..] {
+            match effect {
+                Effect::Close(connection) => {
+                    self.guests.remove(connection);
+                }
+                Effect::Pause(connection, time) => {
+                    if let Some(guest) = self.guests.get_mut(connection) {
+                        guest.expires = guest.expires.saturating_add(*time);
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.arrange(id);
+    }
+
+    fn arrange(&mut self, id: JobId) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            let next = job.deadline().unwrap_or(Time::MAX);
+            if next < job.scheduled {
+                job.scheduled = next;
+                self.agenda.add(next, Who::Job(id));
+            }
+        }
+    }
+
+    fn forget(&mut self, id: JobId, out: &mut Vec<Effect>) {
+        self.jobs.remove(&id);
+        self.guests.retain(|&connection, guest| {
+            if guest.job == id {
+                out.push(Effect::Close(connection));
+            }
+            guest.job != id
+        });
     }
 }
 

@@ -1,5 +1,6 @@
 //! Starting a job's ranks and staying with them until the last one is gone.
 
+mod attendance;
 pub(super) mod environment;
 pub(super) mod guard;
 mod input;

@@ -1,10 +1,11 @@
 //! The job at the rendezvous: at one of our own, or at a standalone one.
 
+use super::attendance::Attendance;
 use super::{Refusal, Standalone};
 use crate::base::os;
-use crate::rendezvous::client::{connect, response_head, End, Entry, Member};
-use crate::rendezvous::message::secrets::member_pass;
-use crate::rendezvous::message::{unhex, OBSERVER};
+use crate::rendezvous::client::{connect, response_head};
+use crate::rendezvous::message::unhex;
+use crate::rendezvous::place::Place;
 use crate::rendezvous::registry::{Event, Plan};
 use crate::rendezvous::server::{self, JobCreated, JobRequest};
 use std::io::{Read, Write};
@@ -22,7 +23,7 @@ pub struct Invitation {
 /// Our hold on the job.
 pub enum Service {
     Own(server::Service, [u8; 16]),
-    Standalone(Member),
+    Standalone(Attendance),
 }
 
 impl Service {
@@ -74,34 +75,17 @@ impl Service {
     fn elsewhere(
         size: u32,
         standalone: &Standalone,
-        tell: impl Fn(Event) + Send + Sync + 'static,
+        tell: impl Fn(Event) + Send + 'static,
     ) -> Result<(Service, Invitation), Refusal> {
         let address = standalone.address.clone();
         let refusal =
             |e: std::io::Error| Refusal::new(1, format!("the rendezvous at {address}: {e}"));
         let (job, secret) = create(size, standalone).map_err(refusal)?;
-        let pass = member_pass(&secret, OBSERVER, 0);
-        let entry = Entry {
-            service: &address,
-            job: &job,
-            pass: &pass,
-            rank: OBSERVER,
-            size,
-            epoch: 0,
-            patience: Duration::from_secs(5),
-        };
-        let on_end = move |end| match end {
-            End::Aborted { rank, code, text } => tell(Event::Aborted { rank, code, text }),
-            End::Lost(why) => tell(Event::Aborted {
-                rank: OBSERVER,
-                code: 1,
-                text: format!("the connection to the rendezvous is lost: {why}"),
-            }),
-            End::Goodbye => {}
-        };
-        let member = Member::join(&entry, Box::new(on_end), None).map_err(refusal)?;
+        let place = Place::parse(&address).map_err(|why| Refusal::new(1, why))?;
+        let attendance = Attendance::begin(&place, &job, &secret, tell)
+            .map_err(|e| Refusal::new(1, e.to_string()))?;
         Ok((
-            Service::Standalone(member),
+            Service::Standalone(attendance),
             Invitation {
                 job,
                 secret,
@@ -119,7 +103,7 @@ impl Service {
     pub fn abort(&mut self, code: i32, text: &str) {
         match self {
             Service::Own(service, job) => service.abort(job, code, text),
-            Service::Standalone(member) => member.abort(code, text),
+            Service::Standalone(attendance) => attendance.stop(code, text),
         }
     }
 
@@ -134,7 +118,10 @@ impl Service {
 /// `POST /v1/jobs`.
 fn create(size: u32, at: &Standalone) -> std::io::Result<([u8; 16], [u8; 32])> {
     let wrong = |text: String| std::io::Error::other(text);
-    let request = JobRequest::new(size);
+    let request = JobRequest {
+        owned: true,
+        ..JobRequest::new(size)
+    };
     let body = serde_json::to_string(&request).map_err(std::io::Error::other)?;
     let mut stream = connect(&at.address, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;

@@ -24,6 +24,9 @@ pub fn tree_children(rank: u32, size: u32) -> std::ops::Range<u32> {
     first.min(size.into()) as u32..end.min(size.into()) as u32
 }
 
+/// Some ranks' blobs, each with its rank.
+pub type Blobs = Vec<(u32, Vec<u8>)>;
+
 /// From a member to the service.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ToService {
@@ -60,10 +63,7 @@ pub enum ToMember {
     Table { name: String, blobs: Vec<Vec<u8>> },
     /// Parts of a tree fence with their ranks, ascending: for rank 0 everybody's (its own too), for every other rank
     /// those of its parent and its children in the tree.
-    Branch {
-        name: String,
-        blobs: Vec<(u32, Vec<u8>)>,
-    },
+    Branch { name: String, blobs: Blobs },
     /// The answer to [`ToService::Renew`].
     Alive,
     /// The job has been ended: by this rank, or by the service or launcher ([`super::OBSERVER`]).

@@ -9,7 +9,8 @@ pub const FROM_OWNER_MAX: usize = OUTPUT_MAX + TEXT_MAX + 64;
 /// The largest body of a frame to an owner.
 pub const TO_OWNER_MAX: usize = OUTPUT_MAX + TEXT_MAX * 2 + 64;
 
-/// From the owner to the service. The connection begins with the service's [`ToOwner::Welcome`].
+/// From the owner to the service. The connection begins with a [`FromOwner::Renew`] and the [`ToOwner::Welcome`] that
+/// answers it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FromOwner {
     /// For a rank's standard input; no bytes: its end.

@@ -1,10 +1,21 @@
-//! One job: its members and its fences.
+//! One job: who is in it, how it ends, what its owner is told.
 
-use super::{Connection, Effect, Event, Guest, Plan, Time, FENCES_MAX, TABLE_MAX};
-use crate::rendezvous::message::{
-    tree_children, tree_parent, ToMember, ToService, NOTE_MAX, OBSERVER,
-};
+use super::backlog::Backlog;
+use super::fence::Fence;
+use super::host::Instance;
+use super::member::Member;
+use super::{Connection, Effect, Event, Plan, Summary, Time};
+use crate::rendezvous::message::{ToHost, ToMember, ToOwner, OBSERVER};
 use std::collections::BTreeMap;
+
+/// From SIGTERM to SIGKILL, for ranks whose job has been ended.
+const GRACE: u32 = 900;
+/// How long hosts may take to end their ranks and say so.
+const TO_STOP: Time = 30_000;
+/// How long an owner may take to come for the first time.
+const OWNER_SOON: Time = 60_000;
+/// How long an owner may be away, when there are no leases.
+const OWNER_AWAY: Time = 10_000;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Standing {
@@ -13,291 +24,135 @@ pub(super) enum Standing {
     Gone,
 }
 
-pub(super) struct Member {
-    pub(super) connection: Connection,
-    pub(super) epoch: u32,
-    pub(super) pid: u32,
-    pub(super) expires: Option<Time>,
-    pub(super) standing: Standing,
-}
-
 pub(super) enum State {
     Running,
     Over,
     Aborted { rank: u32, code: i32, text: String },
 }
 
+/// A rank whose connection has ended, and whose host has not said yet what became of it.
+pub(super) struct Suspect {
+    pub(super) rank: u32,
+    pub(super) why: String,
+    pub(super) until: Time,
+}
+
 pub(super) struct Job {
     pub(super) plan: Plan,
+    pub(super) created: Time,
     pub(super) state: State,
-    pub(super) members: BTreeMap<u32, Member>,
-    pub(super) observers: Vec<Connection>,
-    pub(super) fences: BTreeMap<String, BTreeMap<u32, Vec<u8>>>,
+    /// By rank.
+    pub(super) members: Vec<Option<Member>>,
+    /// How many members are [`Standing::Here`], `Finished`, `Gone`.
+    pub(super) standings: [u32; 3],
+    pub(super) fences: BTreeMap<String, Fence>,
+    /// By number; none in a job without a task.
+    pub(super) instances: Vec<Option<Instance>>,
+    /// How many of them have begun.
+    pub(super) arrived: u32,
+    /// How many ranks' processes have ended, as their hosts say.
+    pub(super) ended: u32,
+    pub(super) suspect: Option<Suspect>,
+    /// When the first fence was passed: since then the world is fixed.
+    pub(super) begun: Option<Time>,
+    pub(super) owner: Option<Connection>,
+    pub(super) backlog: Backlog,
     pub(super) join_by: Option<Time>,
+    /// The owner must be (back) here by then.
+    pub(super) owner_by: Option<Time>,
+    /// The hosts must have left by then.
+    pub(super) stop_by: Option<Time>,
     pub(super) forget_at: Option<Time>,
-    /// Somebody has passed a fence: the world is fixed.
-    pub(super) started: bool,
+    /// What of this job's stands in the agenda.
+    pub(super) scheduled: Time,
 }
 
 impl Job {
-    /// Lets a member in or turns it away; gives the connection of an earlier attempt that it displaces.
-    pub(super) fn join(
-        &mut self,
-        now: Time,
-        from: Connection,
-        guest: &mut Guest,
-        frame: ToService,
-        out: &mut Vec<Effect>,
-    ) -> Option<Connection> {
-        let ToService::Join {
-            rank,
-            size,
-            epoch,
-            pid,
-            host,
-        } = frame
-        else {
-            return None;
-        };
-        let earlier = self.members.get(&rank);
-        let ended = self
-            .members
-            .iter()
-            .find(|(&r, m)| r != rank && m.standing == Standing::Gone);
-        let refusal = match &self.state {
-            State::Over => Some("the job is over".to_string()),
-            State::Aborted { text, .. } => Some(format!("the job has been ended: {text}")),
-            State::Running if rank == OBSERVER => None,
-            State::Running if size != self.plan.size => {
-                Some(format!("the job has {} ranks, not {size}", self.plan.size))
-            }
-            State::Running if rank >= size => Some(format!("rank {rank} is not in 0..{size}")),
-            State::Running => earlier.and_then(|earlier| match earlier.standing {
-                Standing::Finished => Some(format!("rank {rank} has already joined and finished")),
-                _ if epoch <= earlier.epoch => Some(format!(
-                    "rank {rank} has already joined (process {})",
-                    earlier.pid
-                )),
-                _ if self.started => {
-                    Some(format!("the job has begun; rank {rank} cannot join anew"))
-                }
-                _ => None,
-            }),
+    pub(super) fn new(now: Time, plan: Plan) -> Job {
+        let hosted = plan.task.is_some();
+        let instances = plan.size.div_ceil(plan.per_instance.max(1));
+        Job {
+            created: now,
+            state: State::Running,
+            members: (0..plan.size).map(|_| None).collect(),
+            standings: [0; 3],
+            fences: BTreeMap::new(),
+            instances: (0..instances).filter(|_| hosted).map(|_| None).collect(),
+            arrived: 0,
+            ended: 0,
+            suspect: None,
+            begun: None,
+            owner: None,
+            backlog: Backlog::default(),
+            join_by: (plan.join_within > 0).then(|| now + plan.join_within),
+            owner_by: plan.owned.then(|| now + plan.lease.max(OWNER_SOON)),
+            stop_by: None,
+            forget_at: None,
+            scheduled: Time::MAX,
+            plan,
         }
-        .or_else(|| {
-            ended.map(|(rank, _)| {
-                format!("rank {rank} has ended, so that the job cannot be complete")
-            })
-        });
-        if let Some(text) = refusal {
-            let why = format!("process {pid} on {host}, as rank {rank}: {text}");
-            out.push(Effect::Tell(self.plan.job, Event::Refused { why }));
-            out.push(Effect::send(vec![from], ToMember::Refused { text }));
-            out.push(Effect::Close(from));
+    }
+
+    pub(super) fn running(&self) -> bool {
+        matches!(self.state, State::Running)
+    }
+
+    pub(super) fn hosted(&self) -> bool {
+        self.plan.task.is_some()
+    }
+
+    pub(super) fn count(&self, standing: Standing) -> u32 {
+        self.standings[standing as usize]
+    }
+
+    pub(super) fn joined(&self) -> u32 {
+        self.standings.iter().sum()
+    }
+
+    pub(super) fn standing(&self, rank: u32) -> Option<Standing> {
+        let member = self.members.get(rank as usize)?;
+        member.as_ref().map(|m| m.standing)
+    }
+
+    /// The lowest rank of this standing.
+    pub(super) fn first(&self, standing: Standing) -> Option<u32> {
+        if self.count(standing) == 0 {
             return None;
         }
-        guest.rank = Some(rank);
-        let lease = self.plan.lease;
-        let welcome = ToMember::Welcome {
-            lease: if rank == OBSERVER { 0 } else { lease as u32 },
+        let is = |m: &Option<Member>| m.as_ref().is_some_and(|m| m.standing == standing);
+        self.members.iter().position(is).map(|rank| rank as u32)
+    }
+
+    /// Of all members that are here.
+    pub(super) fn connections(&self) -> Vec<Connection> {
+        let here = self.members.iter().flatten();
+        here.filter(|m| m.standing == Standing::Here)
+            .map(|m| m.connection)
+            .collect()
+    }
+
+    /// To the owner, and whoever runs this service.
+    pub(super) fn tell(&mut self, event: Event, out: &mut Vec<Effect>) {
+        if self.owner.is_none() && self.owner_by.is_some() {
+            self.backlog.add(&event);
+        }
+        out.push(Effect::Tell(self.plan.job, self.owner, event));
+    }
+
+    /// Is it over by now?
+    pub(super) fn try_over(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let all = match self.hosted() {
+            true => self.ended == self.plan.size,
+            false => self.joined() == self.plan.size && self.count(Standing::Here) == 0,
         };
-        if rank == OBSERVER {
-            self.observers.push(from);
-            out.push(Effect::send(vec![from], welcome));
-            return None;
-        }
-        let displaced = earlier.map(|earlier| earlier.connection);
-        if let Some(old) = displaced {
-            let text = format!("a later attempt of rank {rank} has joined");
-            out.push(Effect::send(vec![old], ToMember::Refused { text }));
-            out.push(Effect::Close(old));
-            for parts in self.fences.values_mut() {
-                parts.remove(&rank);
-            }
-        }
-        let member = Member {
-            connection: from,
-            epoch,
-            pid,
-            expires: (lease > 0).then(|| now + lease),
-            standing: Standing::Here,
-        };
-        self.members.insert(rank, member);
-        if self.members.len() as u32 == self.plan.size {
-            self.join_by = None;
-        }
-        out.push(Effect::Tell(
-            self.plan.job,
-            Event::Joined { rank, pid, host },
-        ));
-        out.push(Effect::send(vec![from], welcome));
-        displaced
-    }
-
-    /// This rank will never join.
-    pub(super) fn rule_out(&mut self, rank: u32) {
-        let member = Member {
-            connection: Connection(0),
-            epoch: u32::MAX,
-            pid: 0,
-            expires: None,
-            standing: Standing::Here,
-        };
-        self.members.insert(rank, member);
-    }
-
-    pub(super) fn fence(
-        &mut self,
-        rank: u32,
-        name: String,
-        blob: Vec<u8>,
-        tree: bool,
-        out: &mut Vec<Effect>,
-    ) -> Result<(), &'static str> {
-        let running = matches!(self.state, State::Running);
-        let here = self
-            .members
-            .get(&rank)
-            .is_some_and(|m| m.standing == Standing::Here);
-        if !running {
-            return Ok(());
-        }
-        if !here {
-            return Err("it takes part in a fence after its end");
-        }
-        if !self.fences.contains_key(&name) && self.fences.len() >= FENCES_MAX {
-            return Err("too many fences are open");
-        }
-        let parts = self.fences.entry(name.clone()).or_default();
-        if parts.contains_key(&rank) {
-            return Err("it enters the same fence twice");
-        }
-        if parts.values().map(Vec::len).sum::<usize>() + blob.len() > TABLE_MAX {
-            return Err("the blobs of a fence are too large together");
-        }
-        parts.insert(rank, blob);
-        if parts.len() as u32 == self.plan.size {
-            let parts = self.fences.remove(&name).unwrap_or_default();
-            self.started = true;
-            if tree {
-                self.branches(&name, &parts, out);
-                return Ok(());
-            }
-            let blobs = parts.into_values().collect();
-            let everybody = self.members.values().map(|m| m.connection).collect();
-            out.push(Effect::send(everybody, ToMember::Table { name, blobs }));
-        }
-        Ok(())
-    }
-
-    fn branches(&self, name: &str, parts: &BTreeMap<u32, Vec<u8>>, out: &mut Vec<Effect>) {
-        let size = self.plan.size;
-        for (&rank, member) in &self.members {
-            let ranks: Vec<u32> = match tree_parent(rank) {
-                None => (0..size).collect(),
-                Some(parent) => std::iter::once(parent)
-                    .chain(tree_children(rank, size))
-                    .collect(),
-            };
-            let blobs = ranks
-                .into_iter()
-                .map(|r| (r, parts.get(&r).cloned().unwrap_or_default()))
-                .collect();
-            let name = name.to_string();
-            let branch = ToMember::Branch { name, blobs };
-            out.push(Effect::send(vec![member.connection], branch));
-        }
-    }
-
-    pub(super) fn note(
-        &mut self,
-        rank: u32,
-        from: Connection,
-        to: u32,
-        blob: Vec<u8>,
-        out: &mut Vec<Effect>,
-    ) {
-        let here = self
-            .members
-            .get(&to)
-            .filter(|m| m.standing == Standing::Here);
-        match here {
-            Some(_) if blob.len() > NOTE_MAX => {
-                let text = format!("{} bytes are more than {NOTE_MAX}", blob.len());
-                out.push(Effect::send(vec![from], ToMember::Undelivered { to, text }));
-            }
-            Some(member) => {
-                let note = ToMember::Note { from: rank, blob };
-                out.push(Effect::send(vec![member.connection], note));
-            }
-            None => {
-                let text = format!("rank {to} is not in the job");
-                out.push(Effect::send(vec![from], ToMember::Undelivered { to, text }));
-            }
-        }
-    }
-
-    pub(super) fn finished(
-        &mut self,
-        now: Time,
-        rank: u32,
-        from: Connection,
-        out: &mut Vec<Effect>,
-    ) {
-        out.push(Effect::send(vec![from], ToMember::Goodbye));
-        out.push(Effect::Close(from));
-        let Some(member) = self.members.get_mut(&rank) else {
-            return;
-        };
-        if member.standing != Standing::Here {
-            return;
-        }
-        member.standing = Standing::Finished;
-        member.expires = None;
-        if !matches!(self.state, State::Running) {
-            return;
-        }
-        out.push(Effect::Tell(self.plan.job, Event::Finished { rank }));
-        let all = self.members.len() as u32 == self.plan.size;
-        if all && self.members.values().all(|m| m.standing != Standing::Here) {
+        if self.running() && all {
             self.state = State::Over;
-            self.forget_at = Some(now + self.plan.keep);
-            out.push(Effect::Tell(self.plan.job, Event::Over));
-            out.push(Effect::send(self.observers.clone(), ToMember::Over));
+            self.conclude(now);
+            self.tell(Event::Over, out);
         }
     }
 
-    /// A member is gone. When somebody else still counts on it, the job ends.
-    pub(super) fn lost(&mut self, now: Time, rank: u32, why: &str, out: &mut Vec<Effect>) {
-        let Some(member) = self.members.get_mut(&rank) else {
-            return;
-        };
-        member.expires = None;
-        if member.standing != Standing::Here {
-            return;
-        }
-        member.standing = Standing::Gone;
-        if !matches!(self.state, State::Running) {
-            return;
-        }
-        let lost = Event::Lost {
-            rank,
-            why: why.into(),
-        };
-        out.push(Effect::Tell(self.plan.job, lost));
-        let others = self.members.values().any(|m| m.standing == Standing::Here);
-        let never_complete = (self.members.len() as u32) < self.plan.size;
-        if others {
-            self.end(now, rank, 1, format!("rank {rank} was lost: {why}"), out);
-        } else if !never_complete {
-            // All the others have finished, so that nobody misses it.
-            self.state = State::Over;
-            self.forget_at = Some(now + self.plan.keep);
-            out.push(Effect::Tell(self.plan.job, Event::Over));
-            out.push(Effect::send(self.observers.clone(), ToMember::Over));
-        }
-    }
-
+    /// The job ends before its time.
     pub(super) fn end(
         &mut self,
         now: Time,
@@ -306,7 +161,7 @@ impl Job {
         text: String,
         out: &mut Vec<Effect>,
     ) {
-        if !matches!(self.state, State::Running) {
+        if !self.running() {
             return;
         }
         self.state = State::Aborted {
@@ -314,42 +169,188 @@ impl Job {
             code,
             text: text.clone(),
         };
-        self.fences.clear();
-        self.join_by = None;
-        self.forget_at = Some(now + self.plan.keep);
+        self.conclude(now);
         // The owner first: it may then tell the cause from its consequences.
         let event = Event::Aborted {
             rank,
             code,
             text: text.clone(),
         };
-        out.push(Effect::Tell(self.plan.job, event));
-        let here = self
-            .members
-            .values_mut()
-            .filter(|m| m.standing == Standing::Here);
-        let mut told: Vec<Connection> = here.map(|m| m.connection).collect();
-        told.extend(&self.observers);
-        for member in self.members.values_mut() {
-            member.expires = None;
+        self.tell(event, out);
+        let told = self.connections();
+        if !told.is_empty() {
+            let text = text.clone();
+            out.push(Effect::send(told, ToMember::Aborted { rank, code, text }));
         }
-        out.push(Effect::send(told, ToMember::Aborted { rank, code, text }));
+        let hosts = self.hosts();
+        if !hosts.is_empty() {
+            self.stop_by = Some(now + TO_STOP);
+            let grace_ms = GRACE;
+            out.push(Effect::send(hosts, ToHost::Stop { text, grace_ms }));
+        }
     }
 
-    /// "2 of 4 ranks joined in time; missing: 1, 3".
-    pub(super) fn missing(&self) -> String {
-        let missing: Vec<u32> = (0..self.plan.size)
-            .filter(|r| !self.members.contains_key(r))
-            .collect();
-        let mut shown: Vec<String> = missing.iter().take(16).map(u32::to_string).collect();
-        if missing.len() > shown.len() {
-            shown.push(format!("{} more", missing.len() - shown.len()));
+    fn conclude(&mut self, now: Time) {
+        self.fences.clear();
+        self.suspect = None;
+        self.join_by = None;
+        self.forget_at = Some(now + self.plan.keep);
+    }
+
+    /// Whatever is due by now. True: the job may be forgotten.
+    pub(super) fn tick(&mut self, now: Time, out: &mut Vec<Effect>) -> bool {
+        let due = |at: Option<Time>| at.is_some_and(|at| at <= now);
+        if due(self.join_by) {
+            let text = self.missing(now);
+            self.end(now, OBSERVER, 1, text, out);
         }
+        if due(self.suspect.as_ref().map(|s| s.until)) {
+            self.condemn(now, out);
+        }
+        if due(self.owner_by) {
+            // Nobody will ask any more for what we have kept for it.
+            self.owner_by = None;
+            self.backlog.take();
+            self.end(now, OBSERVER, 1, "its launcher is gone".into(), out);
+        }
+        if due(self.stop_by) {
+            self.stop_by = None;
+            self.drop_hosts(out);
+        }
+        if due(self.forget_at) {
+            if self.owner.is_none() && self.hosts().is_empty() {
+                return true;
+            }
+            self.forget_at = Some(now + self.plan.keep.max(1_000));
+        }
+        false
+    }
+
+    /// When [`Job::tick`] next has something to do.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        let suspect = self.suspect.as_ref().map(|s| s.until);
+        let all = [
+            self.join_by,
+            suspect,
+            self.owner_by,
+            self.stop_by,
+            self.forget_at,
+        ];
+        all.into_iter().flatten().min()
+    }
+
+    /// A connection shows the job's secret: it is the owner from now on.
+    pub(super) fn own(&mut self, from: Connection, out: &mut Vec<Effect>) {
+        if let Some(earlier) = self.owner.replace(from) {
+            let text = "another launcher has taken this job over".into();
+            out.push(Effect::send(vec![earlier], ToOwner::Refused { text }));
+            out.push(Effect::Close(earlier));
+        }
+        self.owner_by = None;
+        let lease = self.plan.lease as u32;
+        out.push(Effect::send(vec![from], ToOwner::Welcome { lease }));
+        let (events, dropped) = self.backlog.take();
+        for event in events {
+            out.push(Effect::send(vec![from], ToOwner::Event(event)));
+        }
+        if dropped > 0 {
+            let text = format!("{dropped} bytes of output were lost while nobody took them");
+            let event = Event::Log {
+                instance: OBSERVER,
+                text,
+            };
+            out.push(Effect::send(vec![from], ToOwner::Event(event)));
+        }
+    }
+
+    /// The owner's connection has ended; it may come back for a while.
+    pub(super) fn owner_lost(&mut self, now: Time, connection: Connection) {
+        if self.owner != Some(connection) {
+            return;
+        }
+        self.owner = None;
+        if self.plan.owned {
+            let away = match self.plan.lease {
+                0 => OWNER_AWAY,
+                lease => lease,
+            };
+            self.owner_by = Some(now + away);
+        }
+    }
+
+    /// The owner has seen all it wants.
+    pub(super) fn owner_done(&mut self, now: Time, from: Connection, out: &mut Vec<Effect>) {
+        self.end(now, OBSERVER, 1, "its launcher has left".into(), out);
+        out.push(Effect::send(vec![from], ToOwner::Goodbye));
+        out.push(Effect::Close(from));
+        self.owner = None;
+    }
+
+    pub(super) fn summary(&self, now: Time) -> Summary {
+        Summary {
+            name: self.plan.name.clone(),
+            size: self.plan.size,
+            joined: self.joined(),
+            finished: self.count(Standing::Finished),
+            instances: self.instances.len() as u32,
+            arrived: self.arrived,
+            hosts: self.hosts().len() as u32,
+            attended: self.owner.is_some(),
+            age: now.saturating_sub(self.created),
+            over: match &self.state {
+                State::Running => None,
+                State::Over => Some(Ok(())),
+                State::Aborted { rank, code, text } => Some(Err((*rank, *code, text.clone()))),
+            },
+        }
+    }
+
+    /// "2 of 4 ranks arrived after 10 s, missing: 1, 3".
+    fn missing(&self, now: Time) -> String {
+        let absent = |present: Vec<bool>| -> Vec<u32> {
+            let all = present.iter().zip(0..);
+            all.filter(|(there, _)| !**there).map(|(_, n)| n).collect()
+        };
+        let (what, total, missing) = match self.hosted() {
+            true => {
+                let there = self.instances.iter().map(Option::is_some).collect();
+                ("instances", self.instances.len(), absent(there))
+            }
+            false => {
+                let there = self.members.iter().map(Option::is_some).collect();
+                ("ranks", self.members.len(), absent(there))
+            }
+        };
+        let waited = (now - self.created) as f64 / 1000.0;
         format!(
-            "{} of {} ranks joined in time; missing: {}",
-            self.members.len(),
-            self.plan.size,
-            shown.join(", ")
+            "{} of {total} {what} arrived after {waited} s, missing: {}",
+            total - missing.len(),
+            ranges(&missing)
         )
     }
+}
+
+/// "3, 7-9, 12": ascending numbers in few words.
+pub(super) fn ranges(numbers: &[u32]) -> String {
+    const SHOWN: usize = 16;
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for &n in numbers {
+        match runs.last_mut() {
+            Some((_, end)) if *end + 1 == n => *end = n,
+            _ => runs.push((n, n)),
+        }
+    }
+    let left = runs.iter().skip(SHOWN).map(|(a, b)| b - a + 1).sum::<u32>();
+    let mut shown: Vec<String> = runs
+        .iter()
+        .take(SHOWN)
+        .map(|(start, end)| match end - start {
+            0 => start.to_string(),
+            _ => format!("{start}-{end}"),
+        })
+        .collect();
+    if left > 0 {
+        shown.push(format!("{left} more"));
+    }
+    shown.join(", ")
 }

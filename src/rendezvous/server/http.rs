@@ -1,8 +1,10 @@
 //! What is answered to HTTP requests.
 
-use super::listen::{Slot, Upgrade};
+use super::link::Entrance;
+use super::listen::Slot;
 use super::metrics::Metrics;
-use super::{Inner, QUEUE};
+use super::outbox::outbox;
+use super::Inner;
 use crate::rendezvous::message::{unhex, Role};
 use crate::rendezvous::registry::Refusal;
 use http_body_util::Full;
@@ -12,7 +14,6 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::time::Instant;
-use tokio::sync::mpsc;
 
 pub(super) type Answer = Response<Full<Bytes>>;
 
@@ -121,14 +122,15 @@ impl Inner {
             Ok(connection) => connection,
             Err(refusal) => return self.refuse(refusal, peer),
         };
-        let (sender, queue) = mpsc::channel(QUEUE);
-        core.outgoing.insert(connection, sender);
+        let (outbox, outlet) = outbox();
+        core.outgoing.insert(connection, outbox);
         drop(core);
         self.changed.notify_one();
         let upgrade = hyper::upgrade::on(&mut request);
-        *slot.lock().unwrap_or_else(|p| p.into_inner()) = Some(Upgrade {
+        *slot.lock().unwrap_or_else(|p| p.into_inner()) = Some(Entrance {
             connection,
-            queue,
+            role,
+            outlet,
             upgrade,
         });
         let mut response = plain(StatusCode::SWITCHING_PROTOCOLS, "");

@@ -1,9 +1,9 @@
 //! How connections come in: turned away when there are too many, then TLS or plain, then HTTP.
 
 use super::limits::{Place, TooMany};
+use super::link::Entrance;
 use super::Inner;
 use crate::base::trace;
-use hyper::body::Bytes;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
@@ -11,19 +11,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, Semaphore};
+use tokio::sync::Semaphore;
 
-use crate::rendezvous::registry::Connection;
-
-/// A role's connection that is about to speak in frames.
-pub struct Upgrade {
-    pub connection: Connection,
-    pub queue: mpsc::Receiver<Bytes>,
-    pub upgrade: hyper::upgrade::OnUpgrade,
-}
-
-/// Where the answer to a request leaves it.
-pub type Slot = Arc<Mutex<Option<Upgrade>>>;
+/// Where the answer to a request leaves a role's connection that is about to speak in frames.
+pub type Slot = Arc<Mutex<Option<Entrance>>>;
 
 /// The first byte of a TLS record that begins a handshake (RFC 8446, 5.1).
 const TLS: u8 = 0x16;
@@ -150,10 +141,9 @@ impl Inner {
             .await;
         let upgrade = slot.lock().unwrap_or_else(|p| p.into_inner()).take();
         match (upgrade, served) {
-            (Some(upgrade), _) => {
+            (Some(entrance), _) => {
                 place.proven();
-                self.member(upgrade.connection, upgrade.queue, upgrade.upgrade)
-                    .await
+                self.link(entrance).await
             }
             (None, Err(e)) if e.is_timeout() => {
                 self.strange(peer, "slow", "its request does not end")

@@ -5,13 +5,15 @@
 //! `GET /v1/jobs/ID/member/RANK/EPOCH`, `/host/INSTANCE/ATTEMPT` and `/owner` with `Upgrade: mayfly` (each with its
 //! pass) become a role's connection; `GET /healthz`; `GET /metrics` for Prometheus.
 
+mod act;
 mod http;
 mod jobs;
 mod ledger;
 pub mod limits;
+mod link;
 mod listen;
-mod member;
 mod metrics;
+mod outbox;
 pub mod page;
 
 pub use jobs::{JobCreated, JobRequest, JobStatus, JOB_STATE, LOG_LOST, LOG_NEXT};
@@ -19,15 +21,11 @@ pub use listen::widen;
 
 use crate::base::os;
 use crate::base::trace;
-use crate::rendezvous::message::Frame as _;
 use crate::rendezvous::message::{self, hex};
-use crate::rendezvous::registry::{
-    Connection, Effect, Event, JobId, Outgoing, Plan, Registry, Time,
-};
+use crate::rendezvous::registry::{Connection, Event, JobId, Plan, Registry, Time};
 use crate::rendezvous::relay::Relay;
 use crate::rendezvous::tls::Identity;
 use crate::wire::relay;
-use hyper::body::Bytes;
 use ledger::Ledger;
 use limits::{Gate, Hushed, Limits};
 use metrics::Metrics;
@@ -37,7 +35,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::{mpsc, oneshot, Notify};
+use tokio::sync::{oneshot, Notify};
 
 /// A request's head, or its body, must be complete within this time.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -45,8 +43,6 @@ const REQUEST: Duration = Duration::from_secs(10);
 const WRITE: Duration = Duration::from_secs(30);
 /// How long a connection that we closed may linger.
 const LINGER: Duration = Duration::from_secs(5);
-/// Frames that may wait for a slow member; it takes part in few things at once, so that more are a sign of trouble.
-const QUEUE: usize = 256;
 /// Jobs at a time.
 const JOBS: usize = 4_096;
 
@@ -119,7 +115,7 @@ struct Inner {
 #[derive(Default)]
 struct Core {
     registry: Registry,
-    outgoing: HashMap<Connection, mpsc::Sender<Bytes>>,
+    outgoing: HashMap<Connection, outbox::Outbox>,
     ledger: Ledger,
 }
 
@@ -197,11 +193,7 @@ impl Service {
 
     /// Tells all running jobs.
     pub fn announce(&self, text: &str) {
-        let (instance, text) = (message::OBSERVER, text.to_string());
-        let event = Event::Log { instance, text };
-        let jobs = self.running();
-        self.inner
-            .act(|_, out| out.extend(jobs.into_iter().map(|job| Effect::Tell(job, event.clone()))));
+        self.inner.act(|registry, out| registry.announce(text, out));
     }
 
     /// Connections that are open.
@@ -214,6 +206,13 @@ impl Service {
         let now = self.inner.now();
         self.inner
             .act(|registry, out| registry.abort(now, job, code, text, out));
+    }
+
+    /// For a rank's standard input, by way of its host; no bytes: its end.
+    pub fn input(&self, job: &JobId, rank: u32, bytes: &[u8]) {
+        let now = self.inner.now();
+        self.inner
+            .act(|registry, out| registry.input(now, job, rank, bytes, out));
     }
 
     /// This rank's process is known to have ended.
@@ -261,48 +260,6 @@ impl Inner {
         drop(core);
         self.changed.notify_one();
         created
-    }
-
-    /// Lets the registry act and does what it asks for.
-    fn act(&self, f: impl FnOnce(&mut Registry, &mut Vec<Effect>)) {
-        let mut effects = Vec::new();
-        let mut core = self.core();
-        f(&mut core.registry, &mut effects);
-        for effect in effects {
-            match effect {
-                Effect::Tell(job, event) => {
-                    self.log(&job, &event);
-                    self.metrics.event(&event);
-                    core.ledger.event(&job, &event);
-                    (self.on_event)(&job, &event);
-                }
-                Effect::Send(to, frame) => {
-                    let bytes = Bytes::from(match frame {
-                        Outgoing::Member(frame) => frame.encode(),
-                        Outgoing::Host(frame) => frame.encode(),
-                        Outgoing::Owner(frame) => frame.encode(),
-                    });
-                    let count = to.len() as u64;
-                    Metrics::add(&self.metrics.frames_out, count);
-                    Metrics::add(&self.metrics.bytes_out, count * bytes.len() as u64);
-                    for connection in to {
-                        let full = match core.outgoing.get(&connection) {
-                            Some(queue) => queue.try_send(bytes.clone()).is_err(),
-                            None => false,
-                        };
-                        if full {
-                            core.outgoing.remove(&connection);
-                        }
-                    }
-                }
-                // Without its sender the writing task ends after what is queued.
-                Effect::Close(connection) => {
-                    core.outgoing.remove(&connection);
-                }
-            }
-        }
-        drop(core);
-        self.changed.notify_one();
     }
 
     fn log(&self, job: &JobId, event: &Event) {
