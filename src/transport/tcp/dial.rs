@@ -17,6 +17,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_secs(1);
 /// How long a dial waits for its turn when there are many connections.
 const CROWDED: Duration = Duration::from_millis(1);
+/// The same when there are no descriptors.
+const LACKING: Duration = Duration::from_millis(10);
 /// What these addresses may take before both meet; the shorter when both are seen behind different translators.
 const START: Duration = Duration::from_millis(250);
 const SHORT_START: Duration = Duration::from_millis(25);
@@ -105,7 +107,7 @@ impl Tcp {
 
     /// Tries addresses until one is under way or all failed at once.
     fn attempt(&mut self, peer: u32, now: Instant) {
-        let full = self.working() >= self.budget;
+        let full = self.working() >= self.budget || self.is_full();
         loop {
             let p = &mut self.peers[peer as usize];
             let Some(dial) = &mut p.dial else { return };
@@ -146,14 +148,26 @@ impl Tcp {
                     if let Some(dial) = &mut self.peers[peer as usize].dial {
                         dial.link = at;
                     }
+                    // On one machine it is there at once. What is said now need not wait until this rank looks again,
+                    // which in a crowd takes so long that the other side takes it for a stranger.
+                    self.notice(at);
                     return;
                 }
-                Err(error) => {
-                    if error.raw_os_error() == Some(libc::EMFILE) {
-                        self.relax();
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                    // Not the peer's fault either. Those that are being given up come back; else the program has all.
+                    let comes_back = self.links.iter().flatten().any(|l| l.rests());
+                    if let Some(dial) = &mut self.peers[peer as usize].dial {
+                        let said = &mut dial.errors[dial.next];
+                        *said = Some(explain(&error));
+                        dial.until = now + LACKING;
+                        if comes_back {
+                            dial.deadline = now + self.patience;
+                        }
                     }
-                    self.refuse(peer, &error);
+                    self.relax();
+                    return;
                 }
+                Err(error) => self.refuse(peer, &error),
             }
         }
     }
@@ -320,6 +334,16 @@ impl Tcp {
         }
     }
 
+    /// Looks whether an attempt is decided, before epoll says so: this rank may not have looked for long.
+    fn notice(&mut self, at: u32) -> bool {
+        let link = self.links.get(at as usize).and_then(Option::as_deref);
+        let decided = link.is_some_and(|l| l.stage == Stage::Connecting && net::is_decided(&l.fd));
+        if decided {
+            self.connected(at);
+        }
+        decided
+    }
+
     /// An attempt came to nothing, at whatever stage.
     pub(super) fn failed_attempt(&mut self, peer: u32, at: u32, error: &io::Error) {
         match &self.peers[peer as usize].dial {
@@ -362,7 +386,7 @@ impl Tcp {
             let at = dial.link;
             if at == NONE {
                 self.attempt(peer, now);
-            } else {
+            } else if !self.notice(at) {
                 self.remove(at);
                 let error = io::Error::from(io::ErrorKind::TimedOut);
                 self.failed_attempt(peer, at, &error);

@@ -22,12 +22,12 @@ const HASTE: Duration = Duration::from_millis(200);
 
 impl Tcp {
     /// Takes the connections that wait.
-    pub(super) fn accept(&mut self) {
+    pub(super) fn accept(&mut self, sink: &mut impl Sink) {
         for _ in 0..16 {
             // Dialling stops at the budget, so that there is always room to be dialled: two ranks never wait for each
             // other to accept. What is left above belongs to the program.
-            if self.working() >= self.budget + self.budget * 3 / 4 + 2 {
-                self.crowded();
+            if self.is_full() || self.working() >= self.budget + self.budget * 3 / 4 + 2 {
+                self.crowded(sink);
                 return;
             }
             match net::accept(&self.listener) {
@@ -38,7 +38,7 @@ impl Tcp {
                             self.complained = true;
                             warning!("a connection waits and cannot be accepted: {}", explain(&e));
                         }
-                        self.crowded();
+                        self.crowded(sink);
                         return;
                     }
                     Some(libc::ECONNABORTED | libc::EINTR) => (),
@@ -50,10 +50,11 @@ impl Tcp {
 
     /// There is no room for another connection: makes some, and looks again in a while. The listener stays readable:
     /// watching it meanwhile would be spinning.
-    fn crowded(&mut self) {
+    fn crowded(&mut self, sink: &mut impl Sink) {
         self.relax();
         if let Some((at, since)) = self.oldest_unproven() {
-            if since.elapsed() > HASTE {
+            // Its words may wait here because this rank was busy.
+            if since.elapsed() > HASTE && !self.read(at, sink) {
                 self.turn_away(at, "there is no room and it did not greet yet");
             }
         }

@@ -8,6 +8,8 @@
 //! A peer is reached at its private addresses (`dial`); when that fails, both meet (`meet`): they punch, connecting to
 //! each other through what stands between, and go to a relay. What leaves the network is encrypted (`seal`).
 
+#[cfg(test)]
+mod crowd;
 mod dial;
 mod door;
 mod greet;
@@ -210,6 +212,29 @@ impl Tcp {
         !self.dialling.is_empty()
             || !self.meetings.is_empty()
             || self.links.iter().any(Option::is_some)
+    }
+
+    /// Each connection's peer, stage and how far it is given up, for a test that stands still.
+    #[cfg(test)]
+    pub(super) fn state(&self) -> String {
+        let link = |(at, l): (usize, &Option<Box<Link>>)| {
+            let l = l.as_deref()?;
+            let rest = (l.rest_sent, l.rest_came, l.finished, l.tired);
+            Some(format!(
+                "{at}: {} {:?} {rest:?} out {}",
+                l.peer,
+                l.stage,
+                l.output.bytes().len()
+            ))
+        };
+        let all: Vec<String> = self.links.iter().enumerate().filter_map(link).collect();
+        format!(
+            "rank {} (budget {}, dials {:?}): {}",
+            self.me,
+            self.budget,
+            self.dialling,
+            all.join("; ")
+        )
     }
 
     /// As if relays saw it so.

@@ -183,6 +183,17 @@ fn begin(fd: Fd, address: SocketAddr) -> io::Result<Fd> {
     }
 }
 
+/// Is a connection attempt decided, one way or the other?
+pub fn is_decided(fd: &Fd) -> bool {
+    let mut set = libc::pollfd {
+        fd: fd.0,
+        events: libc::POLLOUT,
+        revents: 0,
+    };
+    // SAFETY: the pointer and the count are those of a local.
+    unsafe { libc::poll(&mut set, 1, 0) == 1 }
+}
+
 /// How a connection attempt ended.
 pub fn outcome(fd: &Fd) -> io::Result<()> {
     let mut error = 0i32;

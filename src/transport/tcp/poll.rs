@@ -57,7 +57,7 @@ impl Tcp {
         let mut moved = false;
         for event in &events[..count] {
             match event.u64 {
-                LISTENER => self.accept(),
+                LISTENER => self.accept(sink),
                 WAKE => (),
                 BELL => self.read_notes(),
                 data => {

@@ -40,6 +40,11 @@ impl Tcp {
         self.links.iter().flatten().filter(|l| !l.rests()).count()
     }
 
+    /// Are there so many connections, whether being given up or not, that the program might lack descriptors?
+    pub(super) fn is_full(&self) -> bool {
+        self.open >= self.budget + self.budget * 7 / 8 + 2
+    }
+
     /// Gives up the connection that idles longest, if one idles.
     #[cold]
     pub(super) fn relax(&mut self) {
