@@ -215,15 +215,15 @@ async fn create(
     opening: &Opening,
 ) -> Result<([u8; 16], [u8; 32]), Refusal> {
     let wrong = |text: String| refusal(format!("the rendezvous {place}: {text}"));
-    let mut builder = reqwest::Client::builder()
+    // Also without TLS: reqwest would otherwise set up its own, for which no provider is installed.
+    let config = tls::client(place.pin).map_err(|e| wrong(e.to_string()))?;
+    let client = reqwest::Client::builder()
+        .use_preconfigured_tls(config.as_ref().clone())
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
-        .timeout(PATIENCE);
-    if place.tls {
-        let config = tls::client(place.pin).map_err(|e| wrong(e.to_string()))?;
-        builder = builder.use_preconfigured_tls(config.as_ref().clone());
-    }
-    let client = builder.build().map_err(|e| wrong(e.to_string()))?;
+        .timeout(PATIENCE)
+        .build()
+        .map_err(|e| wrong(e.to_string()))?;
     let seconds = |time: Duration| time.as_secs_f64().ceil() as u32;
     let request = JobRequest {
         per_instance: opening.per_instance,
