@@ -15,6 +15,9 @@ use std::time::Duration;
 pub use crate::rendezvous::client::Notes;
 pub use crate::rendezvous::message::{exit_status, tree_children, tree_parent};
 
+/// Some ranks' blobs, each with its rank.
+pub type Branch = Vec<(u32, Vec<u8>)>;
+
 /// Who a process is within its job.
 #[derive(Clone)]
 pub struct Identity {
@@ -192,7 +195,7 @@ impl Bootstrap {
 
     /// The blobs of this rank's parent and children in the tree, at rank 0 everybody's, each with its rank; `None`
     /// where there is no tree to be had (PMI). Collective, as [`Bootstrap::exchange`].
-    pub fn tree_exchange(&mut self, blob: &[u8]) -> Result<Option<Vec<(u32, Vec<u8>)>>> {
+    pub fn tree_exchange(&mut self, blob: &[u8]) -> Result<Option<Branch>> {
         self.here()?;
         let Means::Member(member) = &mut self.means else {
             return Ok(None);

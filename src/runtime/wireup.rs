@@ -210,7 +210,7 @@ impl Descent {
         if self.passed.is_none() {
             self.passed = Some(0);
             let data = Data::dense(self.length.as_mut_ptr(), 8);
-            self.to_children(engine, data, LENGTH);
+            self.send_down(engine, data, LENGTH);
         }
         while let Some(from) = self.passed.filter(|&from| from < self.arrived) {
             let to = (from + PIECE).min(self.table.len());
@@ -219,12 +219,12 @@ impl Descent {
             }
             let piece = &mut self.table[from..to];
             let data = Data::dense(piece.as_mut_ptr(), piece.len());
-            self.to_children(engine, data, PIECES);
+            self.send_down(engine, data, PIECES);
             self.passed = Some(to);
         }
     }
 
-    fn to_children(&mut self, engine: &mut Engine, data: Data, tag: i32) {
+    fn send_down(&mut self, engine: &mut Engine, data: Data, tag: i32) {
         for &child in &self.children {
             let to = PeerId(child);
             let sent = engine.send(data.clone(), to, CONTEXT, self.me, tag, false, false);
