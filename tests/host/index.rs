@@ -1,0 +1,111 @@
+//! Platforms without a trigger: Kubernetes' Indexed Jobs, Cloud Run's jobs, Slurm.
+
+use crate::instance::Instance;
+use crate::meeting::{shell, Meeting};
+use mayfly::rendezvous::message::Event;
+
+fn platform(meeting: &Meeting) -> Option<String> {
+    meeting.events().into_iter().find_map(|event| match event {
+        Event::HostArrived { platform, .. } => Some(platform),
+        _ => None,
+    })
+}
+
+#[test]
+fn each_pod_of_an_indexed_job_runs_its_ranks() {
+    let meeting = Meeting::new(
+        &shell(
+            3,
+            "echo I am $PMI_RANK; echo $MAYFLY_START$MAYFLY_START_FILE",
+        ),
+        1,
+        false,
+    );
+    let folder = crate::common::Folder::new("indexed");
+    folder.write("start", meeting.common().to_json().as_bytes(), 0o400);
+    let file = folder.path("start");
+    let mut pods: Vec<Instance> = (0..3)
+        .map(|i| {
+            let index = i.to_string();
+            let variables = [
+                ("MAYFLY_START_FILE", file.as_str()),
+                ("JOB_COMPLETION_INDEX", &index),
+            ];
+            Instance::start(&format!("pod{i}"), &[], &variables)
+        })
+        .collect();
+    for pod in &mut pods {
+        assert_eq!(pod.status(), 0, "{}", pod.err());
+        assert_eq!(pod.files(), 0);
+        meeting.keeps_secrets(&pod.err());
+    }
+    assert_eq!(platform(&meeting).as_deref(), Some("kubernetes"));
+    assert_eq!(meeting.written(2, 1), "I am 2\n\n");
+    // A pod that the platform starts once more, with the same index.
+    let variables = [
+        ("MAYFLY_START_FILE", file.as_str()),
+        ("JOB_COMPLETION_INDEX", "1"),
+    ];
+    let mut again = Instance::start("again", &[], &variables);
+    assert_eq!(again.status(), 1);
+    assert!(again.err().contains("rendezvous"), "{}", again.err());
+}
+
+#[test]
+fn the_exit_status_is_the_ranks() {
+    let outcome = |script: &str, more: &[(&str, &str)]| {
+        let meeting = Meeting::of(&shell(2, script));
+        let text = meeting.common().to_json();
+        let mut variables = vec![("MAYFLY_START", text.as_str())];
+        variables.extend(more);
+        let mut host = Instance::start("status", &[], &variables);
+        (host.status(), platform(&meeting).unwrap_or_default())
+    };
+    let slurm = [("SLURM_PROCID", "0")];
+    assert_eq!(outcome("exit 0", &slurm), (0, "slurm".into()));
+    let cloud = [
+        ("CLOUD_RUN_TASK_INDEX", "0"),
+        ("CLOUD_RUN_TASK_ATTEMPT", "0"),
+    ];
+    assert_eq!(outcome("exit 5", &cloud), (5, "cloud-run-job".into()));
+    assert_eq!(
+        outcome("kill -9 $$", &[("MAYFLY_INDEX", "0")]),
+        (137, "index".into())
+    );
+}
+
+#[test]
+fn what_is_missing_is_said_at_once() {
+    let mut host = Instance::start("none", &["--contract", "index"], &[]);
+    assert_eq!(host.status(), 1);
+    assert!(host.err().contains("MAYFLY_START"), "{}", host.err());
+    let meeting = Meeting::of(&shell(1, "true"));
+    let text = meeting.common().to_json();
+    let mut host = Instance::start("numberless", &[], &[("MAYFLY_START", &text)]);
+    assert_eq!(host.status(), 1);
+    assert!(
+        host.err().contains("JOB_COMPLETION_INDEX"),
+        "{}",
+        host.err()
+    );
+    meeting.keeps_secrets(&host.err());
+}
+
+#[test]
+fn the_platforms_signal_ends_a_job_of_one() {
+    let meeting = Meeting::of(&shell(
+        1,
+        "trap 'echo bye; exit 0' TERM; echo up; sleep 60 & wait",
+    ));
+    let text = meeting.common().to_json();
+    let variables = [
+        ("MAYFLY_START", text.as_str()),
+        ("JOB_COMPLETION_INDEX", "0"),
+    ];
+    let mut host = Instance::start("evicted", &[], &variables);
+    meeting.wait_for_output(0, "up");
+    host.signal(libc::SIGTERM);
+    assert_eq!(host.status(), 143);
+    assert_eq!(meeting.written(0, 1), "up\nbye\n");
+    assert_eq!(host.files(), 0);
+}
