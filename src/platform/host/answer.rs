@@ -76,8 +76,9 @@ pub enum Trouble {
     Unfit(String),
     /// One start runs already.
     Busy,
-    /// The ranks were ended from outside: the job's end, a lost rendezvous, the platform.
-    Ended(String),
+    /// The ranks were ended from outside: the job's end, a lost rendezvous, the platform. The status is that of the first
+    /// rank that failed by itself all the same, else 1.
+    Ended(String, i32),
 }
 
 impl Trouble {
@@ -89,7 +90,7 @@ impl Trouble {
             | Trouble::Refused(text)
             | Trouble::Unreachable(text)
             | Trouble::Unfit(text)
-            | Trouble::Ended(text) => text,
+            | Trouble::Ended(text, _) => text,
             Trouble::Busy => "this instance runs another start; one at a time (set the platform's concurrency to 1)",
         }
     }
@@ -104,7 +105,7 @@ impl Trouble {
             Trouble::Unreachable(_) => "Mayfly.Unreachable",
             Trouble::Unfit(_) => "Mayfly.Unfit",
             Trouble::Busy => "Mayfly.Busy",
-            Trouble::Ended(_) => "Mayfly.Ended",
+            Trouble::Ended(..) => "Mayfly.Ended",
         }
     }
 
@@ -118,12 +119,20 @@ impl Trouble {
             Trouble::Unreachable(_) => 502,
             Trouble::Unfit(_) => 500,
             Trouble::Busy => 429,
-            Trouble::Ended(_) => 500,
+            Trouble::Ended(..) => 500,
+        }
+    }
+
+    /// A process's exit status that says the same.
+    pub fn status(&self) -> i32 {
+        match self {
+            Trouble::Ended(_, status) => *status,
+            _ => 1,
         }
     }
 
     pub fn to_json(&self) -> Value {
-        json!({"mayfly": 1, "error": self.text(), "kind": self.kind(), "status": 1})
+        json!({"mayfly": 1, "error": self.text(), "kind": self.kind(), "status": self.status()})
     }
 }
 

@@ -47,8 +47,8 @@ pub async fn once(mut host: Host, fault: Option<String>, limit_ms: u64) -> Resul
         Err(trouble) => {
             trace::line(trouble.text());
             match trouble {
-                Trouble::Ended(_) if signal != 0 => Ok(128 + signal),
-                _ => Ok(1),
+                Trouble::Ended(..) if signal != 0 => Ok(128 + signal),
+                other => Ok(other.status()),
             }
         }
     }

@@ -69,7 +69,7 @@ impl Host {
         let mut ending = self.ending.clone();
         let (mut link, errand) = tokio::select! {
             entered = entering => entered.map_err(why_not_in)?,
-            signal = ended(&mut ending) => return Err(Trouble::Ended(by_platform(signal))),
+            signal = ended(&mut ending) => return Err(Trouble::Ended(by_platform(signal), 1)),
         };
         accepted();
         self.jobs += 1;

@@ -58,7 +58,11 @@ impl Verdict {
     pub fn result(self, start: &Start) -> Result<Outcome, Trouble> {
         match (self.unfit, self.why) {
             (Some(text), _) => Err(Trouble::Unfit(text)),
-            (None, Some(text)) => Err(Trouble::Ended(text)),
+            (None, Some(text)) => {
+                let failed = |end: &&End| end.code != 0;
+                let status = self.ends.iter().find(failed).map_or(1, End::status);
+                Err(Trouble::Ended(text, status))
+            }
             (None, None) => Ok(Outcome {
                 instance: start.instance,
                 attempt: start.attempt,
@@ -91,6 +95,8 @@ pub struct Running<'a> {
     /// The ranks' streams.
     streams: JoinSet<()>,
     kill_at: Option<Instant>,
+    /// The ranks have been asked to end.
+    ended: bool,
     why: Option<String>,
     unfit: Option<String>,
     lost: bool,
@@ -108,6 +114,7 @@ impl Running<'_> {
             reports: JoinSet::new(),
             streams: JoinSet::new(),
             kill_at: None,
+            ended: false,
             why: None,
             unfit: None,
             lost: false,
@@ -219,7 +226,7 @@ impl Running<'_> {
         let mut give_up: Option<Instant> = None;
         loop {
             if self.ranks.iter().all(|rank| rank.end.is_some()) {
-                if self.why.is_some() || self.unfit.is_some() {
+                if self.ended {
                     give_up.get_or_insert_with(|| Instant::now() + TO_DRAIN);
                 }
                 let waited = give_up.is_some_and(|at| at <= Instant::now());
@@ -293,7 +300,14 @@ impl Running<'_> {
                 }
             }
             ToHost::Stop { text, grace_ms } => {
-                self.stop(text, Duration::from_millis(grace_ms.into()).min(GRACE_MAX));
+                let grace = Duration::from_millis(grace_ms.into()).min(GRACE_MAX);
+                let failed = |rank: &Rank| rank.end.is_some_and(|end| end.status() != 0);
+                if self.ranks.iter().any(failed) {
+                    // A rank of our own has ended the job: that is this start's outcome, not a disturbance.
+                    self.end(grace);
+                } else {
+                    self.stop(text, grace);
+                }
             }
             ToHost::Refused { text } => self.stop(text, AFTER_LOSS),
             // Nothing that belongs here; the service may say more one day.
@@ -309,6 +323,7 @@ impl Running<'_> {
 
     /// Asks the ranks to end, and sees to it after `grace`.
     fn end(&mut self, grace: Duration) {
+        self.ended = true;
         let at = Instant::now() + grace;
         self.kill_at = Some(self.kill_at.map_or(at, |earlier| earlier.min(at)));
         self.signal_all(if grace.is_zero() {
