@@ -5,7 +5,8 @@ mod common;
 
 use common::{eventually, first_line, mayfly, run, Folder};
 use mayfly::rendezvous::client::{response_head, Entry, Member};
-use mayfly::rendezvous::message::{hex, secrets, unhex};
+use mayfly::rendezvous::dial;
+use mayfly::rendezvous::message::{hex, secrets, unhex, Event, FromHost, ToOwner};
 use mayfly::rendezvous::operator::Operator;
 use mayfly::rendezvous::place::Place;
 use mayfly::rendezvous::registry::Plan;
@@ -431,6 +432,95 @@ fn the_operator_lists_reads_and_ends_jobs() {
         "{}",
         refused.err
     );
+}
+
+#[test]
+fn what_instances_say_is_kept_and_shown_over_tls() {
+    let serve = Serve::start(&["--listen", "127.0.0.1:0", "--tls", "--relay-listen", "0,0"]);
+    wait(async {
+        let wanted = JobRequest {
+            task: Some(serde_json::json!({ "parts": [] })),
+            per_instance: 2,
+            ..JobRequest::new(4)
+        };
+        let created = serve.operator().create(&wanted).await.unwrap();
+        let (job, secret) = (
+            unhex(&created.job).unwrap(),
+            unhex(&created.secret).unwrap(),
+        );
+        let patience = Duration::from_secs(5);
+        let mut owner = dial::owner(&serve.place, &job, &secret, patience)
+            .await
+            .unwrap();
+        let begin = FromHost::Begin {
+            host: "h".into(),
+            platform: "test".into(),
+            cores: 1,
+            memory_mib: 1,
+            left_ms: 0,
+        };
+        let key = secrets::hosts_key(&secret);
+        let host = |instance: u32, attempt: u32, shown: u32| {
+            let (pass, begin) = (secrets::host_pass(&key, shown, attempt), &begin);
+            let (place, job) = (&serve.place, &job);
+            async move { dial::host(place, job, (instance, attempt), &pass, begin, patience).await }
+        };
+        let (link, errand) = host(1, 0, 1).await.unwrap();
+        assert_eq!((errand.first_rank, errand.ranks, errand.size), (2, 2, 4));
+        assert_eq!(errand.relays, created.relays);
+        assert_eq!(errand.relays.len(), 1);
+        assert_eq!(errand.task, br#"{"parts":[]}"#);
+        // Another instance's pass, and a start that comes twice.
+        assert!(host(0, 0, 1).await.is_err());
+        assert!(host(1, 0, 1).await.is_err());
+        let (rank, stream) = (2, 1);
+        for part in ["hello ", "from two\nand"] {
+            let bytes = part.as_bytes().to_vec();
+            let output = FromHost::Output {
+                rank,
+                stream,
+                bytes,
+            };
+            link.speaker.say_now(&output).await.unwrap();
+        }
+        loop {
+            if let ToOwner::Event(Event::Output { bytes, .. }) =
+                owner.listener.next().await.unwrap()
+            {
+                if bytes.ends_with(b"and") {
+                    break;
+                }
+            }
+        }
+        let piece = serve.operator().log(&created.job, 0).await.unwrap();
+        let text = String::from_utf8(piece.bytes).unwrap();
+        assert!(text.contains("[2] hello from two\n"), "{text}");
+        assert!(!piece.ended);
+        // Its last line has no end, until it is lost.
+        drop(link);
+        let ended = async {
+            loop {
+                let piece = serve
+                    .operator()
+                    .log(&created.job, piece.next)
+                    .await
+                    .unwrap();
+                if piece.ended {
+                    return String::from_utf8(piece.bytes).unwrap();
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let text = tokio::time::timeout(Duration::from_secs(20), ended)
+            .await
+            .unwrap();
+        assert!(text.contains("[2] and\n"), "{text}");
+        assert!(text.contains("instance 1 was lost"), "{text}");
+    });
+    let ps = serve.command(&["ps"]);
+    assert!(ps.out.contains("aborted"), "{}", ps.out);
+    let logs = serve.command(&["logs", "--follow", &ps.out.lines().nth(1).unwrap()[..12]]);
+    assert!(logs.out.starts_with("[2] hello from two\n"), "{}", logs.out);
 }
 
 #[test]

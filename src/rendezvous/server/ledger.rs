@@ -94,9 +94,12 @@ impl Ledger {
                 }
             }
             Event::Lost { rank, why } => log.say(&format!("mayfly: rank {rank} was lost: {why}")),
-            Event::Aborted { code, text, .. } => log.say(&format!(
-                "mayfly: the job was ended with code {code}: {text}"
-            )),
+            Event::Aborted { code, text, .. } => {
+                log.flush_all();
+                log.say(&format!(
+                    "mayfly: the job was ended with code {code}: {text}"
+                ));
+            }
             Event::Log {
                 instance: OBSERVER,
                 text,
@@ -104,7 +107,10 @@ impl Ledger {
             Event::Log { instance, text } => {
                 log.say(&format!("mayfly: instance {instance}: {text}"))
             }
-            Event::Over => log.say("mayfly: the job is over"),
+            Event::Over => {
+                log.flush_all();
+                log.say("mayfly: the job is over");
+            }
             Event::Joined { .. }
             | Event::Refused { .. }
             | Event::Finished { .. }
@@ -153,6 +159,13 @@ impl Log {
             if let Some(rest) = self.begun.remove(&(rank, stream)) {
                 self.line(rank, stream, &rest);
             }
+        }
+    }
+
+    /// The same of all ranks.
+    fn flush_all(&mut self) {
+        for ((rank, stream), rest) in std::mem::take(&mut self.begun) {
+            self.line(rank, stream, &rest);
         }
     }
 
