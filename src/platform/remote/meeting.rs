@@ -5,9 +5,10 @@ use crate::platform::launch::Refusal;
 use crate::platform::start;
 use crate::rendezvous::dial::{self, Link, Owner};
 use crate::rendezvous::message::{hex, secrets, unhex};
+use crate::rendezvous::operator::Operator;
 use crate::rendezvous::place::Place;
 use crate::rendezvous::relay::{self, Relay};
-use crate::rendezvous::server::{self, JobCreated, JobRequest, Relays, Service};
+use crate::rendezvous::server::{self, JobRequest, Relays, Service};
 use crate::rendezvous::tls;
 use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
@@ -214,16 +215,6 @@ async fn create(
     key: &str,
     opening: &Opening,
 ) -> Result<([u8; 16], [u8; 32]), Refusal> {
-    let wrong = |text: String| refusal(format!("the rendezvous {place}: {text}"));
-    // Also without TLS: reqwest would otherwise set up its own, for which no provider is installed.
-    let config = tls::client(place.pin).map_err(|e| wrong(e.to_string()))?;
-    let client = reqwest::Client::builder()
-        .use_preconfigured_tls(config.as_ref().clone())
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(PATIENCE)
-        .build()
-        .map_err(|e| wrong(e.to_string()))?;
     let seconds = |time: Duration| time.as_secs_f64().ceil() as u32;
     let request = JobRequest {
         per_instance: opening.per_instance,
@@ -234,32 +225,13 @@ async fn create(
         task: Some(opening.task.clone()),
         ..JobRequest::new(opening.size)
     };
-    let body = serde_json::to_string(&request).map_err(|e| wrong(e.to_string()))?;
-    let response = client
-        .post(format!("{}/v1/jobs", place.url()))
-        .bearer_auth(key)
-        .header("content-type", "application/json")
-        .body(body)
-        .send()
-        .await
-        .map_err(|e| wrong(crate::platform::on::cause(&e)))?;
-    let status = response.status().as_u16();
-    let answer = response.text().await.unwrap_or_default();
-    match status {
-        201 => {}
-        401 => return Err(wrong("it refuses our operator's key".into())),
-        other => {
-            return Err(wrong(format!(
-                "it answers with HTTP status {other}: {}",
-                answer.trim()
-            )))
-        }
-    }
-    let created: JobCreated =
-        serde_json::from_str(&answer).map_err(|_| wrong("its answer is not understood".into()))?;
+    let operator = Operator::new(place.clone(), key.to_string()).map_err(refusal)?;
+    let created = operator.create(&request).await.map_err(refusal)?;
     match (unhex(&created.job), unhex(&created.secret)) {
         (Some(job), Some(secret)) => Ok((job, secret)),
-        _ => Err(wrong("its answer is not understood".into())),
+        _ => Err(refusal(format!(
+            "the rendezvous {place}: its answer is not understood"
+        ))),
     }
 }
 
