@@ -132,15 +132,21 @@ impl Host {
             Err(e) => return fail(1, unwritable(e)).await,
         };
         let ground = Ground {
-            work: work.as_ref().map(|work| work.path()),
-            scratch: Some(scratch.path()),
+            work: work.as_ref().map(|work| work.path().to_path_buf()),
+            scratch: Some(scratch.path().to_path_buf()),
             deadline_ms: assignment.deadline_ms,
         };
         let ranks = errand.first_rank..errand.first_rank + errand.ranks;
-        let prepared = prepare::all(&task, ranks, package, &ground, assignment.situation);
-        let prepared = match prepared {
-            Ok(prepared) => prepared,
-            Err((status, text)) => return fail(status, text).await,
+        // Reads programs and their libraries, which on a cold disk takes longer than a lease.
+        let preparing = {
+            let (task, situation) = (task.clone(), assignment.situation.clone());
+            let package = self.package.clone();
+            move || prepare::all(&task, ranks, package.as_ref(), &ground, &situation)
+        };
+        let prepared = match tokio::task::spawn_blocking(preparing).await {
+            Ok(Ok(prepared)) => prepared,
+            Ok(Err((status, text))) => return fail(status, text).await,
+            Err(e) => return fail(1, format!("a defect of Mayfly: {e}")).await,
         };
         let limit = Limit::new(assignment.deadline_ms, now_ms(), Instant::now());
         let mut running = Running::new(&self.guard, link.speaker.clone(), limit);

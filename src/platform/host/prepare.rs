@@ -20,11 +20,12 @@ pub struct Prepared {
 }
 
 /// Where the ranks of this job stand and write.
-pub struct Ground<'a> {
+#[derive(Clone, Default)]
+pub struct Ground {
     /// The working folder; `None`: ours.
-    pub work: Option<&'a Path>,
+    pub work: Option<PathBuf>,
     /// A folder for temporary files that goes away with the job.
-    pub scratch: Option<&'a Path>,
+    pub scratch: Option<PathBuf>,
     pub deadline_ms: u64,
 }
 
@@ -42,7 +43,7 @@ pub fn prepare(
         let seconds = ground.deadline_ms / 1000;
         set.insert("MAYFLY_DEADLINE".into(), seconds.to_string());
     }
-    if let Some(scratch) = ground.scratch {
+    if let Some(scratch) = &ground.scratch {
         set.insert("TMPDIR".into(), scratch.to_string_lossy().into_owned());
     }
     set.extend(situation.variables.iter().cloned());
@@ -51,7 +52,7 @@ pub fn prepare(
         arguments: words(&part.arguments),
         ranks: part.ranks,
         inherit: Inherit::All,
-        folder: folder(part, ground.work)?,
+        folder: folder(part, ground.work.as_deref())?,
         ..Part::default()
     };
     let program = match package {
@@ -148,12 +149,6 @@ mod tests {
         }
     }
 
-    const GROUND: Ground = Ground {
-        work: None,
-        scratch: None,
-        deadline_ms: 0,
-    };
-
     #[test]
     fn the_tasks_variables_count_most_and_our_secrets_stay_ours() {
         let situation = Situation {
@@ -163,9 +158,9 @@ mod tests {
         let ours = [("MAYFLY_START", "secret"), ("B", "ours"), ("T", "0")];
         let ours = ours.map(|(n, v)| (n.into(), v.into())).into_iter();
         let ground = Ground {
-            scratch: Some(Path::new("/scratch")),
+            scratch: Some("/scratch".into()),
             deadline_ms: 1_700_000_000_999,
-            ..GROUND
+            ..Ground::default()
         };
         let prepared = prepare(&part("/bin/sh"), None, &ground, &situation, ours);
         let prepared = prepared.map_err(|(_, text)| text).unwrap();
@@ -186,7 +181,7 @@ mod tests {
     fn what_is_not_there_is_said_with_a_status() {
         let refused = |part: &task::Part| {
             let none = std::iter::empty();
-            prepare(part, None, &GROUND, &Situation::default(), none)
+            prepare(part, None, &Ground::default(), &Situation::default(), none)
                 .err()
                 .unwrap()
         };
