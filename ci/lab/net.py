@@ -87,6 +87,16 @@ class Net:
         run("ip", "netns", "exec", gate, "nft", "-f", "-", input=rules)
         return place, address
 
+    def outside(self, name):
+        """A namespace on the public side, with no translator; and its address."""
+        self.count += 1
+        address, place = f"{PUBLIC}.{10 + self.count}", self.namespace(name)
+        run("ip", "link", "add", "eth0", "netns", place, "type", "veth", "peer", "name", f"port{self.count}", "netns", self.public)
+        self.ip(self.public, f"link set port{self.count} master bridge up")
+        self.ip(place, f"addr add {address}/24 dev eth0")
+        self.ip(place, "link set eth0 up")
+        return place, address
+
     def close(self):
         for name in self.names:
             for pid in subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True).stdout.split():

@@ -14,6 +14,8 @@ pub enum Note {
     Call(u32),
     /// I begin now, and so do you.
     Answer(u32),
+    /// You are lost to me already.
+    Refusal(u32),
 }
 
 impl Note {
@@ -21,6 +23,7 @@ impl Note {
         let (kind, effort) = match self {
             Note::Call(effort) => (b'c', effort),
             Note::Answer(effort) => (b'a', effort),
+            Note::Refusal(effort) => (b'r', effort),
         };
         let mut out = [0; NOTE];
         out[..4].copy_from_slice(MAGIC);
@@ -36,6 +39,7 @@ impl Note {
         match (&bytes[..4] == MAGIC, bytes[4]) {
             (true, b'c') => Some(Note::Call(effort)),
             (true, b'a') => Some(Note::Answer(effort)),
+            (true, b'r') => Some(Note::Refusal(effort)),
             _ => None,
         }
     }
@@ -47,7 +51,7 @@ mod tests {
 
     #[test]
     fn notes_survive_the_wire_and_nonsense_is_none() {
-        for note in [Note::Call(7), Note::Answer(u32::MAX)] {
+        for note in [Note::Call(7), Note::Answer(u32::MAX), Note::Refusal(1)] {
             let bytes = note.encode();
             assert_eq!(Note::decode(&bytes), Some(note));
             assert_eq!(Note::decode(&bytes[..NOTE - 1]), None);

@@ -152,15 +152,23 @@ impl Tcp {
             }
             match Note::decode(&bytes) {
                 Some(Note::Call(effort)) => self.called(from, effort),
-                Some(Note::Answer(effort)) => {
-                    let meeting = self.peers[from as usize].meeting.as_ref();
-                    if meeting.is_some_and(|m| m.effort == effort && m.calls.is_some()) {
-                        self.begin(from, Instant::now());
-                    }
+                Some(Note::Answer(effort)) if self.asks(from, effort) => {
+                    self.begin(from, Instant::now());
                 }
+                Some(Note::Refusal(effort)) if self.asks(from, effort) => {
+                    self.end_meeting(from);
+                    self.unmet(from, "it has given this rank up".to_string());
+                }
+                Some(_) => (),
                 None => debug!("rank {from} sent a note that cannot be read"),
             }
         }
+    }
+
+    /// Has this rank called a peer, by this number, and waits?
+    fn asks(&self, peer: u32, effort: u32) -> bool {
+        let meeting = self.peers[peer as usize].meeting.as_ref();
+        meeting.is_some_and(|m| m.effort == effort && m.calls.is_some())
     }
 
     /// A peer wants to meet.
@@ -173,6 +181,7 @@ impl Tcp {
             return;
         }
         if p.gone {
+            self.send_note(peer, Note::Refusal(effort));
             return;
         }
         let waits = match &mut p.meeting {
@@ -208,11 +217,11 @@ impl Tcp {
         meeting.since = now;
         meeting.punch = Way::new(now);
         meeting.punch.over = !punch;
-        meeting.punch.until = now + PUNCH;
         meeting.relay = Way::new(now);
         meeting.relay.over = !relay;
         if punch {
             meeting.punch.next = now + self.heads[0];
+            meeting.punch.until = meeting.punch.next + PUNCH;
             meeting.relay.next = now + self.heads[1];
         }
         self.step(peer, now);
@@ -448,6 +457,14 @@ impl Tcp {
             if link.is_some_and(early) {
                 self.remove(at);
             }
+        }
+    }
+
+    /// As if its time had come.
+    #[cfg(test)]
+    pub(super) fn punch_now(&mut self, peer: u32) {
+        if let Some(meeting) = &mut self.peers[peer as usize].meeting {
+            meeting.punch.next = Instant::now();
         }
     }
 

@@ -78,10 +78,8 @@ fn a_relayed_pair_punches_later_and_nothing_is_lost_or_reordered() {
         introduced(&mut links, |_| ());
         for l in &mut links {
             let tcp = l.tcp.as_mut().expect("tcp");
-            tcp.heads = [
-                Duration::from_millis(if early { 1 } else { 50 }),
-                Duration::ZERO,
-            ];
+            let never = Duration::from_secs(36_000);
+            tcp.heads = [if early { Duration::ZERO } else { never }, Duration::ZERO];
         }
         let mut logs = [Log::default(), Log::default()];
         let mut sent = [0u64; 2];
@@ -96,6 +94,11 @@ fn a_relayed_pair_punches_later_and_nothing_is_lost_or_reordered() {
                 }
                 links[me].poll(&mut logs[me]);
                 relayed |= paths(&links[me], 1 - me as u32).contains(&Path::Relayed);
+            }
+            if relayed && sent[0] > 100 && sent[1] > 100 {
+                for (me, l) in (0..).zip(&mut links) {
+                    l.tcp.as_mut().expect("tcp").punch_now(1 - me);
+                }
             }
             after += u64::from(punched(&links));
         }
@@ -248,6 +251,27 @@ fn a_peer_that_comes_before_it_is_known_waits_until_it_is() {
 }
 
 #[test]
+fn who_was_given_up_is_told_so() {
+    let station = Station::new(2);
+    let mut links = opened(&station, RELAY);
+    introduced(&mut links, |_| ());
+    let mut logs = [Log::default(), Log::default()];
+    assert_eq!(post(&mut links[1], 0, 1), Sent::Done);
+    until(&mut links, &mut logs, |_, logs| !logs[0].frames.is_empty());
+    // Rank 0 loses its links and with them the peer; rank 1 begins anew.
+    links[0].tcp.as_mut().expect("tcp").close(Duration::ZERO);
+    let mut fresh = open_with(1, 2, &config(RELAY), station.outside(1, &[3; 16]));
+    let addresses = vec![links[0].address(), fresh.address()];
+    fresh.introduce(addresses).expect("introduced");
+    std::mem::swap(&mut links[1], &mut fresh);
+    logs[1] = Log::default();
+    assert_eq!(post(&mut links[1], 0, 2), Sent::Done);
+    until(&mut links, &mut logs, |_, logs| !logs[1].lost.is_empty());
+    let why = &logs[1].lost[0].1;
+    assert!(why.contains("it has given this rank up"), "{why}");
+}
+
+#[test]
 fn notes_of_nonsense_or_of_an_enemy_do_no_harm() {
     let station = Station::new(2);
     let mut links = opened(&station, BOTH);
@@ -255,7 +279,8 @@ fn notes_of_nonsense_or_of_an_enemy_do_no_harm() {
     let mut logs = [Log::default(), Log::default()];
     let mut state = 11u64;
     for round in 0..3000u32 {
-        let mut note = match round % 3 {
+        let mut note = match round % 4 {
+            3 => Note::Refusal(round / 100).encode().to_vec(),
             0 => Note::Call(round / 100).encode().to_vec(),
             1 => Note::Answer(round / 100).encode().to_vec(),
             _ => vec![0; NOTE],

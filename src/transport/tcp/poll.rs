@@ -415,6 +415,8 @@ impl Tcp {
             }
         }
         self.links.clear();
+        self.hot = NONE;
+        self.failed.clear();
         self.open = 0;
         self.pending.clear();
         self.dialling.clear();
