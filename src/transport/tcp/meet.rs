@@ -19,12 +19,14 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// How long both punch.
-const PUNCH: Duration = Duration::from_secs(3);
+const PUNCH: Duration = Duration::from_secs(6);
 /// When they begin to punch, and when they go to the relay as well.
 pub const HEADS: [Duration; 2] = [Duration::ZERO, Duration::from_millis(300)];
-/// The longest pause between two attempts to punch, microseconds; it is random, so that both sides do not keep missing
-/// each other. The first attempts follow sooner.
-const JITTER: u64 = 6_000;
+/// The longest pause between two attempts to punch: random, so that both sides do not keep missing each other, and no
+/// more than some times what a refusal takes to come back (and at least the shorter one). Within that time an attempt
+/// meets the other's; so they must be dense where the way is short.
+const JITTER: [Duration; 2] = [Duration::from_micros(300), Duration::from_millis(6)];
+const ROUND_TRIPS: u32 = 4;
 /// So often may relays refuse or fail, and the first pause after that, which doubles.
 const REFUSALS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(50);
@@ -53,10 +55,13 @@ pub struct Meeting {
 struct Way {
     /// The attempt under way.
     link: u32,
+    /// When the last attempt began.
+    tried: Instant,
     /// The next attempt, when none is under way.
     next: Instant,
     /// The attempt under way, or the way, is given up.
     until: Instant,
+    /// Failures so far; of a relay.
     tries: u32,
     over: bool,
     /// The peer did not come, for no fault of the way's.
@@ -69,6 +74,7 @@ impl Way {
     fn new(now: Instant) -> Way {
         Way {
             link: NONE,
+            tried: now,
             next: now,
             until: now,
             tries: 0,
@@ -273,7 +279,7 @@ impl Tcp {
             punch.over = true;
         }
         if !punch.over && punch.link == NONE && now >= punch.next {
-            punch.tries += 1;
+            punch.tried = now;
             self.punch(peer, now);
         }
         let Some(meeting) = &mut self.peers[peer as usize].meeting else {
@@ -369,7 +375,8 @@ impl Tcp {
             return;
         };
         let punch = &mut meeting.punch;
-        let most = JITTER.min(500 << punch.tries.min(10));
+        let most = (now - punch.tried) * ROUND_TRIPS;
+        let most = most.clamp(JITTER[0], JITTER[1]).as_micros() as u64;
         punch.next = now + Duration::from_micros(random % most);
         punch.said = Some(format!("punching to {target}: {error}"));
     }
