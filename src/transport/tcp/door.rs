@@ -5,7 +5,7 @@ use crate::transport::tcp::link::{Effort, Link, Stage};
 use crate::transport::tcp::{net, Tcp};
 use crate::transport::Sink;
 use crate::wire::hello::{Hello, Path, Role, HELLO};
-use crate::{debug, warning};
+use crate::{info, warning};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -98,12 +98,8 @@ impl Tcp {
 
     pub(super) fn turn_away(&mut self, at: u32, why: &str) {
         if let Some(link) = self.remove(at) {
-            // Who has said nothing may be one of ours that computes; it comes again.
-            if link.theirs.is_none() && link.input.is_empty() {
-                debug!("a silent connection from {} was closed: {why}", link.at);
-            } else {
-                self.stranger(&link.at, why);
-            }
+            // No word of warning: most likely it is one of ours that computes, and it comes again.
+            info!("a connection from {} was closed: {why}", link.at);
         }
     }
 
