@@ -167,6 +167,45 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
+/// Connects and shows the pass; from then on the stream carries frames. A service that is too busy is asked again.
+fn enter(entry: &Entry<'_>) -> io::Result<TcpStream> {
+    let service = entry.service;
+    let role = Role::Member {
+        rank: entry.rank,
+        epoch: entry.epoch,
+    };
+    let request = format!(
+        "GET {} HTTP/1.1\r\nHost: {service}\r\nConnection: Upgrade\r\nUpgrade: mayfly\r\n\
+         Authorization: Bearer {}\r\n\r\n",
+        role.path(entry.job),
+        hex(entry.pass)
+    );
+    let end = Instant::now() + entry.patience;
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let mut stream = connect(service, end.saturating_duration_since(Instant::now()))?;
+        stream.set_read_timeout(Some(ANSWER))?;
+        let status = stream
+            .write_all(request.as_bytes())
+            .and_then(|()| response_head(&mut stream));
+        let trouble = match status {
+            Ok((101, _)) => return Ok(stream),
+            Ok((401, _)) => return Err(error("it refused this rank's pass".into())),
+            Ok((404, _)) => return Err(error("it does not know this job".into())),
+            Ok((status @ (429 | 503), _)) => {
+                error(format!("it is too busy (HTTP status {status})"))
+            }
+            Ok((status, _)) => return Err(error(format!("it answered with HTTP status {status}"))),
+            Err(e) => e,
+        };
+        if Instant::now() + pause >= end {
+            return Err(trouble);
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_secs(2));
+    }
+}
+
 fn check_size(name: &str, blob: &[u8]) -> io::Result<()> {
     if blob.len() > message::BLOB_MAX || name.len() > message::NAME_MAX {
         return Err(error(format!(
@@ -186,28 +225,7 @@ impl Member {
     /// Connects, shows the pass and joins. `on_end` is called at most once, `on_note` for every note (`None`: notes are
     /// thrown away), both on the helper thread.
     pub fn join(entry: &Entry<'_>, on_end: OnEnd, on_note: Option<OnNote>) -> io::Result<Member> {
-        let service = entry.service;
-        let role = Role::Member {
-            rank: entry.rank,
-            epoch: entry.epoch,
-        };
-        let mut stream = connect(service, entry.patience)?;
-        stream.set_read_timeout(Some(ANSWER))?;
-        stream.write_all(
-            format!(
-                "GET {} HTTP/1.1\r\nHost: {service}\r\nConnection: Upgrade\r\nUpgrade: mayfly\r\n\
-                 Authorization: Bearer {}\r\n\r\n",
-                role.path(entry.job),
-                hex(entry.pass)
-            )
-            .as_bytes(),
-        )?;
-        match response_head(&mut stream)? {
-            (101, _) => {}
-            (401, _) => return Err(error("it refused this rank's pass".into())),
-            (404, _) => return Err(error("it does not know this job".into())),
-            (status, _) => return Err(error(format!("it answered with HTTP status {status}"))),
-        }
+        let mut stream = enter(entry)?;
         let join = ToService::Join {
             rank: entry.rank,
             size: entry.size,

@@ -24,7 +24,7 @@ pub use crate::rendezvous::message::Event;
 pub use plan::{Connection, Effect, Incoming, JobId, Outgoing, Plan, Refusal, Summary, Time};
 
 /// How long a connection may stay silent before it says who it is.
-const JOIN_SOON: Time = 10_000;
+const JOIN_SOON: Time = 30_000;
 
 struct Guest {
     job: JobId,

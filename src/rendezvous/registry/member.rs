@@ -237,8 +237,11 @@ impl Job {
             }
             None if rank < self.plan.size && self.running() => {
                 self.rule_out(rank);
-                let why = "it ended without joining".to_string();
-                self.tell(Event::Lost { rank, why }, out);
+                // With a host's word for it, that is an end like any other, unless somebody is waiting.
+                if !self.hosted() || self.count(Standing::Here) > 0 {
+                    let why = "it ended without joining".to_string();
+                    self.tell(Event::Lost { rank, why }, out);
+                }
                 let text = format!("rank {rank} was lost: it ended without joining{place}");
                 self.bereave(now, rank, text, out);
             }
