@@ -1,11 +1,11 @@
 //! Who failed first, and what is said of it: events in, a verdict out. Pure; time is an argument.
 
 use crate::platform::launch::os::signal_name;
-use crate::rendezvous::message::{exit_status, Event, OBSERVER};
+use crate::rendezvous::message::{exit_status, Event};
 use std::time::{Duration, Instant};
 
-/// How long a rank that ended the job may take to tell how it died.
-const TO_DIE: Duration = Duration::from_millis(600);
+/// When a rank has ended badly: how long the service, which sees causes, may take to say why the job ends.
+const TO_BLAME: Duration = Duration::from_millis(600);
 
 /// How the job ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,13 +32,10 @@ struct Instance {
     done: bool,
 }
 
+/// A rank has ended badly, and the service has not ended the job for it yet.
 struct Suspect {
-    rank: u32,
-    status: i32,
-    text: String,
+    verdict: Verdict,
     until: Instant,
-    /// The service has said so; otherwise we only saw a rank end badly, and its word is still to come.
-    told: bool,
 }
 
 /// What is known of the job.
@@ -143,48 +140,33 @@ impl Standing {
                     self.exited += u32::from(entry.exit.is_none());
                     entry.exit.get_or_insert((*code, *signal));
                 }
-                if (*code, *signal) != (0, 0) && self.verdict.is_none() && self.suspect.is_none() {
+                if (*code, *signal) != (0, 0) && self.verdict.is_none() {
                     let (status, how) = match *signal {
                         0 => (exit_status(*code), format!("exited with code {code}")),
-                        n => (
-                            128 + n,
-                            format!("was killed by signal {n} ({})", signal_name(n)),
-                        ),
+                        n => {
+                            let name = signal_name(n);
+                            (128 + n, format!("was killed by signal {n} ({name})"))
+                        }
                     };
-                    self.suspect = Some(Suspect {
-                        rank: *rank,
+                    let verdict = Verdict {
                         status,
-                        text: format!("{} {how}", self.name(*rank)),
-                        until: now + TO_DIE,
+                        text: Some(format!("{} {how}", self.name(*rank))),
                         told: false,
-                    });
-                    return;
+                    };
+                    let until = now + TO_BLAME;
+                    self.suspect.get_or_insert(Suspect { verdict, until });
                 }
             }
-            Event::Aborted { rank, code, text } => self.aborted(*rank, *code, text, now),
+            Event::Aborted { code, text, .. } => {
+                self.suspect = None;
+                self.verdict.get_or_insert(Verdict {
+                    status: exit_status(*code),
+                    text: Some(text.clone()),
+                    told: true,
+                });
+            }
             _ => {}
         }
-        self.settle(now);
-    }
-
-    /// The service has ended the job.
-    fn aborted(&mut self, rank: u32, code: i32, text: &str, now: Instant) {
-        if self.verdict.is_some() || self.suspect.as_ref().is_some_and(|s| s.told) {
-            return;
-        }
-        // What the service itself decided needs no confirmation.
-        let wait = if rank == OBSERVER {
-            Duration::ZERO
-        } else {
-            TO_DIE
-        };
-        self.suspect = Some(Suspect {
-            rank,
-            status: exit_status(code),
-            text: text.to_string(),
-            until: now + wait,
-            told: true,
-        });
     }
 
     /// When [`Standing::settle`] next has something to do.
@@ -192,38 +174,11 @@ impl Standing {
         self.suspect.as_ref().map(|s| s.until)
     }
 
-    /// Turns a suspicion into a verdict as soon as that can be done.
+    /// Turns a suspicion into a verdict when its time has come.
     pub fn settle(&mut self, now: Instant) {
-        let Some(suspect) = &self.suspect else {
-            return;
-        };
-        let exit = self
-            .ranks
-            .get(suspect.rank as usize)
-            .and_then(|rank| rank.exit);
-        let verdict = match exit {
-            // It was killed: that explains more than that its connection broke.
-            Some((_, signal)) if suspect.told && signal != 0 && signal != libc::SIGTERM => {
-                Verdict {
-                    status: 128 + signal,
-                    text: Some(format!(
-                        "{} was killed by signal {signal} ({})",
-                        self.name(suspect.rank),
-                        signal_name(signal)
-                    )),
-                    told: suspect.told,
-                }
-            }
-            None if now < suspect.until => return,
-            Some(_) if !suspect.told && now < suspect.until => return,
-            _ => Verdict {
-                status: suspect.status,
-                text: Some(suspect.text.clone()),
-                told: suspect.told,
-            },
-        };
-        self.suspect = None;
-        self.verdict.get_or_insert(verdict);
+        if let Some(suspect) = self.suspect.take_if(|s| s.until <= now) {
+            self.verdict.get_or_insert(suspect.verdict);
+        }
     }
 
     /// `rank 3 (pid 12 on host-a)`.
@@ -274,86 +229,50 @@ mod tests {
         }
     }
 
-    fn aborted(rank: u32, code: i32) -> Event {
-        Event::Aborted {
-            rank,
-            code,
-            text: format!("rank {rank} was lost"),
-        }
+    fn exited(rank: u32, code: i32, signal: i32) -> Event {
+        Event::Exited { rank, code, signal }
     }
 
     #[test]
-    fn a_rank_that_was_killed_is_named_with_its_signal() {
+    fn the_services_word_counts_and_the_first_one() {
+        let now = Instant::now();
+        let mut job = Standing::new(2, 1);
+        job.take(&exited(1, 7, 0), now);
+        assert_eq!((job.verdict(), job.next()), (None, Some(now + TO_BLAME)));
+        let aborted = Event::Aborted {
+            rank: 0,
+            code: 137,
+            text: "rank 0 was killed".into(),
+        };
+        job.take(&aborted, now);
+        let expected = Verdict {
+            status: 137,
+            text: Some("rank 0 was killed".into()),
+            told: true,
+        };
+        assert_eq!((job.verdict(), job.next()), (Some(&expected), None));
+        // What comes later changes nothing.
+        job.decide(124, None);
+        job.take(&exited(0, 3, 0), now);
+        job.settle(now + TO_BLAME);
+        assert_eq!(job.verdict(), Some(&expected));
+    }
+
+    #[test]
+    fn a_rank_that_ended_badly_counts_when_the_service_says_nothing() {
         let now = Instant::now();
         let mut job = Standing::new(4, 2);
         job.take(&arrived(1), now);
         job.take(&Event::Started { rank: 3, pid: 12 }, now);
-        job.take(&aborted(3, 1), now);
+        job.take(&exited(3, 0, 9), now);
+        job.take(&exited(0, 5, 0), now);
+        job.settle(now);
         assert_eq!(job.verdict(), None);
-        let exit = Event::Exited {
-            rank: 3,
-            code: 0,
-            signal: 9,
-        };
-        job.take(&exit, now);
+        job.settle(now + TO_BLAME);
         let verdict = job.verdict().unwrap();
-        assert_eq!(verdict.status, 137);
-        assert_eq!(
-            verdict.text.as_deref(),
-            Some("rank 3 (pid 12 on h1) was killed by signal 9 (SIGKILL)")
-        );
-        // What comes later changes nothing.
-        job.take(&aborted(0, 5), now);
-        job.decide(124, None);
-        assert_eq!(job.verdict().unwrap().status, 137);
-    }
-
-    #[test]
-    fn the_services_word_counts_when_nothing_explains_more() {
-        let now = Instant::now();
-        let mut job = Standing::new(2, 1);
-        job.take(&aborted(1, 0x107), now);
-        assert_eq!(job.next(), Some(now + TO_DIE));
-        job.settle(now + TO_DIE);
-        let expected = Verdict {
-            status: 7,
-            text: Some("rank 1 was lost".into()),
-            told: true,
-        };
-        assert_eq!(job.verdict(), Some(&expected));
-        let mut job = Standing::new(2, 1);
-        job.take(&aborted(OBSERVER, 3), now);
-        assert_eq!(job.verdict().unwrap().status, 3);
-        // A rank that ended badly, of which the service says nothing.
-        let mut job = Standing::new(1, 1);
-        job.take(
-            &Event::Exited {
-                rank: 0,
-                code: 3,
-                signal: 0,
-            },
-            now,
-        );
-        assert!(job.all_exited() && job.verdict().is_none());
-        job.settle(now + TO_DIE);
-        let verdict = job.verdict().unwrap();
-        assert_eq!((verdict.status, verdict.told), (3, false));
-        assert_eq!(
-            verdict.text.as_deref(),
-            Some("rank 0 (pid 0) exited with code 3")
-        );
-        // Ended by our own SIGTERM: no cause.
-        let mut job = Standing::new(2, 1);
-        job.take(
-            &Event::Exited {
-                rank: 0,
-                code: 0,
-                signal: 15,
-            },
-            now,
-        );
-        job.take(&aborted(0, 2), now);
-        assert_eq!(job.verdict().unwrap().status, 2);
+        assert_eq!((verdict.status, verdict.told), (137, false));
+        let text = "rank 3 (pid 12 on h1) was killed by signal 9 (SIGKILL)";
+        assert_eq!(verdict.text.as_deref(), Some(text));
     }
 
     #[test]

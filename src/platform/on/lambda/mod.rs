@@ -20,7 +20,10 @@ use reqwest::header::{HeaderMap, HeaderValue, CONTENT_TYPE};
 use reqwest::{Method, Request, StatusCode, Url};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use tokio::sync::Semaphore;
 
+/// Asynchronous starts on their way at a time: each is answered in milliseconds, and connections cost.
+const AT_ONCE: usize = 64;
 /// A question about the function or the account.
 const ASK: Duration = Duration::from_secs(15);
 
@@ -32,6 +35,7 @@ pub struct Lambda {
     region: String,
     endpoint: Url,
     sync: bool,
+    gate: Semaphore,
     provider: Provider,
     client: reqwest::Client,
 }
@@ -80,6 +84,7 @@ impl Lambda {
             region,
             endpoint,
             sync,
+            gate: Semaphore::new(AT_ONCE),
             provider: Provider::find(get, &files)?,
             client: client::client(&client::bundles(&["AWS_CA_BUNDLE", "SSL_CERT_FILE"]))?,
         })
@@ -199,6 +204,10 @@ impl Lambda {
     }
 
     async fn invoke(&self, letter: &Letter) -> Result<Delivery, Failure> {
+        let _place = match self.sync {
+            true => None,
+            false => self.gate.acquire().await.ok(),
+        };
         let mut request = Request::new(Method::POST, self.url("2015-03-31", &["invocations"]));
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -1,0 +1,707 @@
+//! `mayfly run --on` against fronts that misbehave as platforms do. The instances are real hosts on this machine, so
+//! what is shown is the launcher's side; no platform's own front runs here.
+
+mod common;
+mod front;
+
+use common::{eventually, mayfly, processes_with, Run};
+use front::{answer, Act, Front, Seen};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long the cold start takes; CI sets the twenty seconds that some platforms need.
+fn cold() -> Duration {
+    let seconds = std::env::var("MAYFLY_COLD_START").ok();
+    Duration::from_secs(seconds.and_then(|s| s.parse().ok()).unwrap_or(2))
+}
+
+/// Every failure must be over within this time.
+const SOON: Duration = Duration::from_secs(10);
+
+fn launch(front: &Front, path: &str, arguments: &[&str]) -> Command {
+    let mut command = mayfly();
+    let url = front.url(path);
+    command.args(["run", "--on", &url, "--listen", "127.0.0.1:0"]);
+    command.args(arguments);
+    command
+}
+
+fn run(front: &Front, arguments: &[&str]) -> Run {
+    common::run(&mut launch(front, "/", arguments))
+}
+
+fn sorted(text: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
+const HELLO: [&str; 3] = ["sh", "-c", "echo rank $PMI_RANK of $PMI_SIZE"];
+
+fn hello(n: usize) -> Vec<String> {
+    (0..n).map(|rank| format!("rank {rank} of {n}")).collect()
+}
+
+fn with<'a>(flags: &[&'a str], program: &[&'a str]) -> Vec<&'a str> {
+    [flags, program].concat()
+}
+
+/// All ranks have printed their line, once each, and nothing was said.
+fn went_well(run: &Run, n: usize) {
+    assert_eq!(run.status, 0, "{}", run.err);
+    assert_eq!(sorted(&run.out), hello(n), "{}", run.err);
+    assert_eq!(run.err, "");
+}
+
+#[test]
+fn ranks_run_in_instances_and_their_output_comes_home() {
+    let front = Front::start(|_| Act::Run);
+    went_well(&run(&front, &with(&["-n", "4"], &HELLO)), 4);
+    assert_eq!(front.starts().len(), 4);
+    let tagged = run(
+        &front,
+        &with(&["-n", "3", "-per-instance", "2", "-l"], &HELLO),
+    );
+    let expected = ["[0] rank 0 of 3", "[1] rank 1 of 3", "[2] rank 2 of 3"];
+    assert_eq!(sorted(&tagged.out), expected, "{}", tagged.err);
+    assert_eq!(front.starts().len(), 6);
+    let both = run(
+        &front,
+        &[
+            "-n",
+            "1",
+            "-x",
+            "A=b c",
+            "sh",
+            "-c",
+            "echo $A; echo err >&2",
+            ":",
+            "-n",
+            "1",
+            "echo",
+            "x",
+        ],
+    );
+    assert_eq!(sorted(&both.out), ["b c", "x"]);
+    assert_eq!(both.err, "err\n");
+}
+
+#[test]
+fn standard_input_reaches_its_rank() {
+    let front = Front::start(|_| Act::Run);
+    let input: Vec<u8> = (0..300_000u32)
+        .flat_map(|i| format!("{i}\n").into_bytes())
+        .collect();
+    let (status, out) = common::feed(&mut launch(&front, "/", &["-n", "2", "cat"]), &input);
+    assert_eq!(status, 0);
+    assert!(out == input, "{} of {} bytes", out.len(), input.len());
+    let all = ["-n", "3", "-stdin", "all", "-l", "cat"];
+    let (status, out) = common::feed(&mut launch(&front, "/", &all), b"one\n");
+    let out = String::from_utf8(out).unwrap();
+    assert_eq!(
+        (status, sorted(&out)),
+        (0, vec!["[0] one", "[1] one", "[2] one"])
+    );
+}
+
+#[test]
+fn a_front_that_is_busy_for_a_while_is_asked_again() {
+    let front = Front::start(|seen| match seen.attempt() {
+        Some(0) => Act::Answer(429, "Retry-After: 0\r\n".into(), "slow down".into()),
+        Some(1) if seen.instance() == Some(1) => answer(503, "no instance free"),
+        _ => Act::Run,
+    });
+    went_well(&run(&front, &with(&["-n", "3"], &HELLO)), 3);
+    assert_eq!(front.attempts(0), [0, 1]);
+    assert_eq!(front.attempts(1), [0, 1, 2]);
+}
+
+#[test]
+fn errors_and_cut_connections_before_the_start_are_mended() {
+    let front = Front::start(|seen| match (seen.instance(), seen.attempt()) {
+        (Some(0), Some(0)) => Act::Cut,
+        (Some(1), Some(0)) => answer(500, "<html>Internal Server Error</html>"),
+        (Some(2), Some(0)) => answer(502, "bad gateway"),
+        _ => Act::Run,
+    });
+    went_well(&run(&front, &with(&["-n", "4"], &HELLO)), 4);
+    assert_eq!(front.attempts(0), [0, 1]);
+    assert_eq!(front.attempts(3), [0]);
+}
+
+#[test]
+fn answers_that_are_lost_or_cut_do_not_start_a_rank_twice() {
+    let front = Front::start(|seen| match seen.instance() {
+        Some(0) => Act::RunThenCut,
+        Some(1) => Act::Truncate(0),
+        Some(2) => Act::Accept(202, "{}".into()),
+        _ => Act::Run,
+    });
+    let program = ["sh", "-c", "sleep 3; echo rank $PMI_RANK of $PMI_SIZE"];
+    went_well(&run(&front, &with(&["-n", "4"], &program)), 4);
+    assert_eq!(front.starts().len(), 4);
+}
+
+#[test]
+fn a_start_that_is_delivered_twice_runs_once() {
+    let front = Front::start(|_| Act::Twice);
+    let program = ["sh", "-c", "sleep 1; echo rank $PMI_RANK of $PMI_SIZE"];
+    went_well(&run(&front, &with(&["-n", "2"], &program)), 2);
+    assert_eq!((front.starts().len(), front.pids().len()), (2, 4));
+}
+
+#[test]
+fn a_cold_start_is_waited_for() {
+    let cold = cold();
+    let front = Front::start(move |seen| match seen.instance() {
+        Some(1) => Act::After(cold, Box::new(Act::Run)),
+        _ => Act::Run,
+    });
+    let begin = Instant::now();
+    let run = run(&front, &with(&["-n", "3"], &HELLO));
+    assert_eq!(
+        (run.status, sorted(&run.out)),
+        (0, hello(3).iter().map(String::as_str).collect())
+    );
+    assert!(begin.elapsed() >= cold);
+    // Without a terminal, somebody who waits for long is told what for.
+    let told = cold.as_secs() > 5;
+    assert_eq!(
+        run.err
+            .contains("2 of 3 instances arrived after 5 s, missing: 1"),
+        told,
+        "{}",
+        run.err
+    );
+}
+
+#[test]
+fn an_instance_that_never_comes_is_named() {
+    let front = Front::start(|seen| match seen.instance() {
+        Some(2) => Act::Swallow,
+        _ => Act::Run,
+    });
+    let begin = Instant::now();
+    let flags = ["-n", "4", "--join-timeout", "3"];
+    let run = run(&front, &with(&flags, &["sleep", "4711.1"]));
+    assert_eq!(run.status, 1);
+    assert!(
+        run.err
+            .contains("3 of 4 instances arrived after 3 s, missing: 2"),
+        "{}",
+        run.err
+    );
+    assert!(
+        begin.elapsed() < SOON + Duration::from_secs(3),
+        "{:?}",
+        begin.elapsed()
+    );
+    assert!(eventually(
+        || processes_with(&["sleep", "4711.1"]).is_empty()
+    ));
+}
+
+#[test]
+fn a_platform_that_stays_busy_is_to_blame_in_the_end() {
+    let front = Front::start(|seen| match seen.instance() {
+        Some(1) => answer(429, r#"{"message":"Rate exceeded"}"#),
+        _ => Act::Run,
+    });
+    let flags = ["-n", "2", "--join-timeout", "2"];
+    let run = run(&front, &with(&flags, &["sleep", "60"]));
+    assert_eq!(run.status, 1);
+    assert!(run.err.contains("(HTTP 429: Rate exceeded)"), "{}", run.err);
+    assert_eq!(run.err.lines().count(), 1, "{}", run.err);
+}
+
+#[test]
+fn what_no_further_attempt_mends_ends_the_job_at_once() {
+    for (status, body, expected) in [
+        (401, "", "does not accept our credentials (HTTP 401)"),
+        (
+            403,
+            "who are you?",
+            "does not allow it (HTTP 403: who are you?)",
+        ),
+        (404, "", "knows no such function (HTTP 404)"),
+        (413, "", "finds the request too large (HTTP 413)"),
+    ] {
+        let front = Front::start(move |seen| match seen.instance() {
+            Some(1) => answer(status, body),
+            _ => Act::Run,
+        });
+        let begin = Instant::now();
+        let run = run(&front, &with(&["-n", "2"], &["sleep", "4711.2"]));
+        assert_eq!((run.status, run.err.lines().count()), (1, 1), "{}", run.err);
+        assert!(
+            run.err.contains("instance 1 (rank 1) cannot be started: "),
+            "{}",
+            run.err
+        );
+        assert!(run.err.contains(expected), "{}", run.err);
+        assert!(begin.elapsed() < SOON);
+    }
+    assert!(eventually(
+        || processes_with(&["sleep", "4711.2"]).is_empty()
+    ));
+    // Nobody there at all: nothing is started.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let url = format!("http://{nobody}/");
+    let run = common::run(mayfly().args(["run", "--on", &url, "--listen", "127.0.0.1:0", "true"]));
+    assert!(
+        run.status == 1 && run.err.contains("nobody listens"),
+        "{}",
+        run.err
+    );
+}
+
+#[test]
+fn what_a_platform_says_may_not_give_the_secret_away() {
+    let front = Front::start(|seen| answer(400, &seen.body.clone()));
+    let run = run(&front, &with(&["-n", "1"], &HELLO));
+    let starts = front.starts();
+    let start: serde_json::Value = serde_json::from_str(&starts[0].body).unwrap();
+    let pass = start["pass"].as_str().unwrap();
+    assert!(pass.len() == 64 && !run.err.contains(pass), "{}", run.err);
+    assert!(
+        run.status == 1 && run.err.contains("(HTTP 400"),
+        "{}",
+        run.err
+    );
+}
+
+#[test]
+fn the_first_failing_rank_gives_the_status_and_ends_the_others() {
+    let front = Front::start(|_| Act::Run);
+    for (program, status, expected) in [
+        (
+            "test $PMI_RANK = 1 && exit 7; sleep 4711.3",
+            7,
+            "exited with code 7",
+        ),
+        (
+            "test $PMI_RANK = 1 && kill -9 $$; sleep 4711.3",
+            137,
+            "(SIGKILL)",
+        ),
+    ] {
+        let begin = Instant::now();
+        let run = run(&front, &["-n", "3", "sh", "-c", program]);
+        assert_eq!(run.status, status, "{}", run.err);
+        assert!(
+            run.err.starts_with("mayfly: rank 1 ") && run.err.contains(expected),
+            "{}",
+            run.err
+        );
+        assert_eq!(run.err.lines().count(), 1, "{}", run.err);
+        assert!(begin.elapsed() < SOON);
+    }
+    assert!(eventually(
+        || processes_with(&["sleep", "4711.3"]).is_empty()
+    ));
+}
+
+#[test]
+fn a_time_limit_ends_the_job() {
+    let front = Front::start(|_| Act::Run);
+    let begin = Instant::now();
+    let run = run(&front, &["-n", "2", "--timeout", "2", "sleep", "4711.4"]);
+    assert_eq!(run.status, 124, "{}", run.err);
+    assert!(run.err.contains("--timeout"), "{}", run.err);
+    assert!(begin.elapsed() < SOON);
+    assert!(eventually(
+        || processes_with(&["sleep", "4711.4"]).is_empty()
+    ));
+}
+
+/// A launch whose ranks sleep.
+fn sleeping(front: &Front, length: &str) -> Child {
+    let child = launch(front, "/", &["-n", "3", "sleep", length])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let all = || processes_with(&["sleep", length]).len() == 3;
+    assert!(eventually(all));
+    child
+}
+
+#[test]
+fn an_interrupted_launch_leaves_nothing_running() {
+    let front = Front::start(|_| Act::Run);
+    let mut child = sleeping(&front, "4711.5");
+    let begin = Instant::now();
+    let pid = child.id().to_string();
+    assert!(Command::new("kill")
+        .args(["-INT", &pid])
+        .status()
+        .unwrap()
+        .success());
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(130));
+    assert!(begin.elapsed() < SOON);
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
+    assert_eq!(said, "mayfly: SIGINT: ending 3 ranks\n");
+    assert!(eventually(
+        || processes_with(&["sleep", "4711.5"]).is_empty()
+    ));
+}
+
+#[test]
+fn a_launcher_that_is_killed_leaves_nothing_running() {
+    let front = Front::start(|_| Act::Run);
+    let mut child = sleeping(&front, "4711.6");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(eventually(
+        || processes_with(&["sleep", "4711.6"]).is_empty()
+    ));
+}
+
+#[test]
+fn a_lost_instance_ends_the_job() {
+    let front = Front::start(|_| Act::Run);
+    let mut child = sleeping(&front, "4711.7");
+    let begin = Instant::now();
+    let victim = front.pids()[0].to_string();
+    assert!(Command::new("kill")
+        .args(["-KILL", &victim])
+        .status()
+        .unwrap()
+        .success());
+    let status = child.wait().unwrap();
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("instance ") && begin.elapsed() < SOON,
+        "{said}"
+    );
+    assert!(eventually(
+        || processes_with(&["sleep", "4711.7"]).is_empty()
+    ));
+}
+
+#[test]
+fn files_instead_of_our_output() {
+    let folder = common::Folder::new("elsewhere");
+    let front = Front::start(|_| Act::Run);
+    let pattern = folder.path("out.%r");
+    let run = run(
+        &front,
+        &with(&["-n", "2", "-outfile-pattern", &pattern], &HELLO),
+    );
+    assert_eq!((run.status, run.out.as_str()), (0, ""), "{}", run.err);
+    let text = std::fs::read_to_string(folder.path("out.1")).unwrap();
+    assert_eq!(text, "rank 1 of 2\n");
+}
+
+// Lambda.
+
+const KEY: (&str, &str) = ("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY");
+
+fn on_lambda(front: &Front, arguments: &[&str]) -> Command {
+    let mut command = mayfly();
+    command
+        .args(["run", "--on", "lambda:mpi:live", "--listen", "127.0.0.1:0"])
+        .args(arguments)
+        .env("AWS_ENDPOINT_URL_LAMBDA", front.url(""))
+        .env("AWS_REGION", "eu-west-1")
+        .env("AWS_ACCESS_KEY_ID", KEY.0)
+        .env("AWS_SECRET_ACCESS_KEY", KEY.1)
+        .env("AWS_SESSION_TOKEN", "a/session+token==")
+        .env("HOME", "/does/not/exist");
+    for other in [
+        "AWS_PROFILE",
+        "AWS_ENDPOINT_URL",
+        "AWS_CA_BUNDLE",
+        "SSL_CERT_FILE",
+    ] {
+        command.env_remove(other);
+    }
+    command
+}
+
+/// Lambda's interface around what is done with invocations; every request must be signed.
+fn lambda(concurrency: u32, invoke: impl Fn(&Seen) -> Act + Send + Sync + 'static) -> Front {
+    Front::start(move |seen| {
+        if let Some(fault) = front::sigv4::fault(seen, KEY.0, KEY.1, "eu-west-1", "lambda") {
+            let body = format!("{{\"message\":{fault:?}}}");
+            let kind = "x-amzn-ErrorType: InvalidSignatureException:\r\n".to_string();
+            return Act::Answer(403, kind, body);
+        }
+        assert_eq!(seen.header("x-amz-security-token"), "a/session+token==");
+        let path = seen.target.split('?').next().unwrap();
+        match (seen.method.as_str(), path) {
+            ("GET", "/2015-03-31/functions/mpi/configuration") => answer(
+                200,
+                r#"{"FunctionName":"mpi","State":"Active","Timeout":900,"MemorySize":2048,"Architectures":["x86_64"]}"#,
+            ),
+            ("GET", "/2019-09-30/functions/mpi/concurrency") => answer(200, "{}"),
+            ("GET", "/2016-08-19/account-settings/") => answer(
+                200,
+                &format!(
+                    "{{\"AccountLimit\":{{\"UnreservedConcurrentExecutions\":{concurrency}}}}}"
+                ),
+            ),
+            ("GET", "/2019-09-25/functions/mpi/event-invoke-config") => {
+                answer(200, r#"{"MaximumRetryAttempts":0}"#)
+            }
+            ("POST", "/2015-03-31/functions/mpi/invocations") => invoke(seen),
+            other => panic!("{other:?}"),
+        }
+    })
+}
+
+#[test]
+fn lambda_is_invoked_with_signed_requests() {
+    let front = lambda(1000, |seen| match seen.attempt() {
+        Some(0) if seen.instance() == Some(0) => Act::Answer(
+            429,
+            "x-amzn-ErrorType: TooManyRequestsException:\r\n".into(),
+            r#"{"Reason":"ConcurrentInvocationLimitExceeded","message":"Rate Exceeded."}"#.into(),
+        ),
+        _ => Act::Accept(202, String::new()),
+    });
+    let run = common::run(&mut on_lambda(&front, &with(&["-n", "4"], &HELLO)));
+    went_well(&run, 4);
+    let starts = front.starts();
+    assert_eq!(starts.len(), 5);
+    for start in &starts {
+        assert_eq!(
+            start.target,
+            "/2015-03-31/functions/mpi/invocations?Qualifier=live"
+        );
+        assert_eq!(start.header("x-amz-invocation-type"), "Event");
+    }
+    let run = common::run(&mut on_lambda(
+        &front,
+        &with(&["-n", "2", "--sync"], &HELLO),
+    ));
+    assert_eq!(run.status, 0, "{}", run.err);
+    assert_eq!(
+        front.starts()[5].header("x-amz-invocation-type"),
+        "RequestResponse"
+    );
+    // With another secret nothing is started.
+    let mut wrong = on_lambda(&front, &with(&["-n", "2"], &HELLO));
+    let run = common::run(wrong.env("AWS_SECRET_ACCESS_KEY", "another"));
+    assert_eq!((run.status, run.err.lines().count()), (1, 1), "{}", run.err);
+    assert!(
+        run.err
+            .contains("does not allow it (HTTP 403: the signature is"),
+        "{}",
+        run.err
+    );
+    assert_eq!(front.starts().len(), 7);
+}
+
+#[test]
+fn lambda_says_what_would_deadlock_and_what_it_costs() {
+    let front = lambda(3, |_| Act::Accept(202, String::new()));
+    let run = common::run(&mut on_lambda(
+        &front,
+        &with(&["-n", "4", "--price"], &HELLO),
+    ));
+    assert_eq!(run.status, 1);
+    assert!(
+        run.err
+            .contains("3 instances at once in this region, but 4 are needed"),
+        "{}",
+        run.err
+    );
+    assert_eq!(front.starts().len(), 0);
+    let long = with(&["-n", "1", "--timeout", "901"], &HELLO);
+    let run = common::run(&mut on_lambda(&front, &long));
+    assert!(
+        run.status == 1 && run.err.contains("time limit is 900 s"),
+        "{}",
+        run.err
+    );
+    let run = common::run(&mut on_lambda(
+        &front,
+        &with(&["-n", "3", "--price"], &HELLO),
+    ));
+    assert_eq!(run.status, 0, "{}", run.err);
+    for expected in [
+        "3 instances of 2048 MiB: $0.000100 a second",
+        "at most $0.0900",
+        "of 2026-11-21",
+        "price: about $0.0",
+    ] {
+        assert!(run.err.contains(expected), "{expected}: {}", run.err);
+    }
+}
+
+#[test]
+fn a_lambda_function_that_fails_says_why() {
+    let front = lambda(1000, |seen| {
+        match seen.instance() {
+        Some(1) => Act::Answer(
+            200,
+            "X-Amz-Function-Error: Unhandled\r\n".into(),
+            r#"{"errorType":"Runtime.ExitError","errorMessage":"RequestId: 1 Error: Runtime exited"}"#.into(),
+        ),
+        _ => Act::Run,
+    }
+    });
+    let run = common::run(&mut on_lambda(
+        &front,
+        &["-n", "2", "--sync", "sleep", "60"],
+    ));
+    assert_eq!((run.status, run.err.lines().count()), (1, 1), "{}", run.err);
+    assert!(
+        run.err
+            .contains("(Unhandled): Runtime.ExitError: RequestId: 1 Error: Runtime exited"),
+        "{}",
+        run.err
+    );
+}
+
+// OpenFaaS and OpenWhisk.
+
+#[test]
+fn openfaas_is_called_synchronously() {
+    let front = Front::start(|seen| match seen.target.as_str() {
+        "/system/function/mpi" if seen.header("authorization") == "Basic YWRtaW46Z2VoZWlt" => {
+            answer(
+                200,
+                r#"{"name":"mpi","labels":{"com.openfaas.scale.max":"3","com.openfaas.scale.min":"3"}}"#,
+            )
+        }
+        "/system/function/mpi" => answer(401, "invalid credentials"),
+        "/function/mpi" => Act::Run,
+        other => panic!("{other}"),
+    });
+    let on = |password: &str, n: &str| {
+        let mut command = mayfly();
+        command
+            .args([
+                "run",
+                "--on",
+                "openfaas:mpi",
+                "--listen",
+                "127.0.0.1:0",
+                "-n",
+                n,
+            ])
+            .args(HELLO)
+            .env("OPENFAAS_URL", front.url(""))
+            .env("OPENFAAS_PASSWORD", password);
+        common::run(&mut command)
+    };
+    went_well(&on("geheim", "3"), 3);
+    let run = on("geheim", "4");
+    assert!(
+        run.status == 1 && run.err.contains("3 replicas"),
+        "{}",
+        run.err
+    );
+    let run = on("falsch", "1");
+    assert!(
+        run.status == 1 && run.err.contains("HTTP 401: invalid credentials"),
+        "{}",
+        run.err
+    );
+    assert_eq!(front.starts().len(), 3);
+}
+
+#[test]
+fn openwhisk_activations_are_followed() {
+    let front = Front::start(|seen| {
+        assert_eq!(seen.header("authorization"), "Basic dTpw");
+        let (path, query) = seen.target.split_once('?').unwrap_or((&seen.target, ""));
+        match (seen.method.as_str(), path) {
+            ("GET", "/api/v1/namespaces/_/actions/mpi") => answer(
+                200,
+                r#"{"name":"mpi","limits":{"timeout":300000,"memory":512,"concurrency":1}}"#,
+            ),
+            ("GET", "/api/v1/namespaces/_/limits") => answer(
+                200,
+                r#"{"concurrentInvocations":3,"invocationsPerMinute":60}"#,
+            ),
+            ("POST", "/api/v1/namespaces/_/actions/mpi") => {
+                assert_eq!(query, "blocking=false&result=false");
+                let id = format!("{{\"activationId\":\"a{}\"}}", seen.instance().unwrap());
+                match seen.body.contains("\"instance\":2") {
+                    true => answer(202, &id),
+                    false => Act::Accept(202, id),
+                }
+            }
+            ("GET", "/api/v1/namespaces/_/activations/a2") => answer(
+                200,
+                r#"{"activationId":"a2","response":{"status":"action developer error","success":false,
+                    "result":{"error":"The action did not return a dictionary."}}}"#,
+            ),
+            ("GET", path) if path.starts_with("/api/v1/namespaces/_/activations/") => {
+                answer(404, r#"{"error":"The requested resource does not exist."}"#)
+            }
+            other => panic!("{other:?}"),
+        }
+    });
+    let on = |n: &str, program: &[&str]| {
+        let mut command = mayfly();
+        command
+            .args([
+                "run",
+                "--on",
+                "openwhisk:mpi",
+                "--listen",
+                "127.0.0.1:0",
+                "--timeout",
+                "60",
+                "-n",
+                n,
+            ])
+            .args(program)
+            .env("WSK_CONFIG_FILE", "/does/not/exist")
+            .env("__OW_API_HOST", front.url(""))
+            .env("__OW_API_KEY", "u:p");
+        common::run(&mut command)
+    };
+    went_well(&on("2", &HELLO), 2);
+    let run = on("3", &["sleep", "60"]);
+    assert_eq!((run.status, run.err.lines().count()), (1, 1), "{}", run.err);
+    assert!(
+        run.err
+            .contains("activation a2 ended with action developer error"),
+        "{}",
+        run.err
+    );
+    let run = on("4", &HELLO);
+    assert!(
+        run.status == 1 && run.err.contains("3 activations at once"),
+        "{}",
+        run.err
+    );
+}
+
+#[test]
+fn an_unknown_platform_and_a_wrong_setting_are_named() {
+    for (on, with, expected) in [
+        ("lamda:f", "a=b", "unknown platform"),
+        ("http://h/", "tokn=b", "known: token-file"),
+        ("lambda:a b", "region=x", "neither NAME"),
+        ("openwhisk:", "host=h", "key"),
+    ] {
+        let mut command = mayfly();
+        let command = command
+            .args([
+                "run",
+                "--on",
+                on,
+                "--with",
+                with,
+                "--listen",
+                "127.0.0.1:0",
+                "true",
+            ])
+            .env("HOME", "/does/not/exist");
+        let run = common::run(command);
+        assert_eq!((run.status, run.err.lines().count()), (2, 1), "{}", run.err);
+        assert!(run.err.contains(expected), "{}", run.err);
+    }
+}
