@@ -422,7 +422,8 @@ impl<'a> Supervisor<'a> {
                     .text
                     .unwrap_or_else(|| "its launcher has ended".into()),
             };
-            let _ = tokio::time::timeout(TO_PART, self.speaker.say(&stop)).await;
+            // On its way before requests end, which instances may notice as well.
+            let _ = tokio::time::timeout(TO_PART, self.speaker.say_now(&stop)).await;
         }
     }
 
