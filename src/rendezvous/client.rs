@@ -191,7 +191,11 @@ fn enter(entry: &Entry<'_>) -> io::Result<TcpStream> {
         let trouble = match status {
             Ok((101, _)) => return Ok(stream),
             Ok((401, _)) => return Err(error("it refused this rank's pass".into())),
-            Ok((404, _)) => return Err(error("it does not know this job".into())),
+            Ok((404, _)) => {
+                return Err(error(
+                    "it does not know this job (has it been restarted?)".into(),
+                ))
+            }
             Ok((status @ (429 | 503), _)) => {
                 error(format!("it is too busy (HTTP status {status})"))
             }

@@ -111,7 +111,7 @@ pub async fn upgrade(
     match status {
         101 => Ok(()),
         401 => refused("it refuses this pass"),
-        404 => refused("it does not know this job (any more)"),
+        404 => refused("it does not know this job (has it been restarted?)"),
         429 | 503 => Err(error("it is too busy")),
         status => refused(&format!("it answered with HTTP status {status}")),
     }
@@ -330,6 +330,14 @@ impl<T: Talk> Speaker<T> {
     }
 }
 
+/// An end without TLS's farewell, as of a killed service, is an end.
+fn unless_cut(read: io::Result<usize>) -> io::Result<usize> {
+    match read {
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+        other => other,
+    }
+}
+
 /// Hears what the service says.
 pub struct Listener<T: Talk> {
     reading: ReadHalf<Stream>,
@@ -367,10 +375,10 @@ impl<T: Talk> Listener<T> {
             }
             let read = self.reading.read_buf(&mut self.buffer);
             let got = match &mut self.beat {
-                None => read.await?,
+                None => unless_cut(read.await)?,
                 Some(beat) => tokio::select! {
                     biased;
-                    got = read => got?,
+                    got = read => unless_cut(got)?,
                     _ = beat.tick() => {
                         self.silent += 1;
                         if self.silent > SILENCES {

@@ -14,7 +14,7 @@ use crate::platform::on::price::{self, Prices, Usage};
 use crate::platform::on::{Platform, Ready, Wish};
 use crate::platform::task::{Stdin, Task};
 use crate::rendezvous::dial::{Listener, Owner, Speaker};
-use crate::rendezvous::message::{Event, FromOwner, ToOwner};
+use crate::rendezvous::message::{Event, FromOwner, ToOwner, OBSERVER};
 use std::ffi::c_int;
 use std::future::Future;
 use std::io::Write;
@@ -329,6 +329,10 @@ impl<'a> Supervisor<'a> {
                     });
                 }
             }
+            Event::Log {
+                instance: OBSERVER,
+                text,
+            } => self.progress.line(&text),
             Event::Log { instance, text } => {
                 self.progress.line(&format!("instance {instance}: {text}"));
             }

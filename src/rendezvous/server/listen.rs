@@ -148,8 +148,11 @@ impl Inner {
             (None, Err(e)) if e.is_timeout() => {
                 self.strange(peer, "slow", "its request does not end")
             }
-            (None, Err(e)) if e.is_parse() || e.is_incomplete_message() => {
+            (None, Err(e)) if e.is_parse() => {
                 self.strange(peer, "not_http", &format!("it does not speak HTTP: {e}"))
+            }
+            (None, Err(e)) if e.is_incomplete_message() => {
+                self.strange(peer, "cut_off", "it left in the middle of its request")
             }
             (None, _) => {}
         }

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Why somebody was turned away; the label `cause`.
-const CAUSES: [&str; 13] = [
+const CAUSES: [&str; 14] = [
     "unknown_job",
     "wrong_pass",
     "wrong_key",
@@ -19,6 +19,7 @@ const CAUSES: [&str; 13] = [
     "slow",
     "oversized",
     "not_http",
+    "cut_off",
     "tls",
     "plain_to_tls",
     "tls_to_plain",
