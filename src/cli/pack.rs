@@ -25,7 +25,7 @@ pub struct Arguments {
     /// Arguments for the program when a start names none, in one word: --entry '-in in.melt'
     #[arg(long, value_name = "ARGUMENTS", allow_hyphen_values = true)]
     entry: Option<String>,
-    /// A variable for the program, NAME=VALUE; readable by all who have the package
+    /// A variable for the program, NAME=VALUE; `{package}` in it is the package's folder. Readable by all who have the package
     #[arg(long, value_name = "NAME=VALUE")]
     env: Vec<String>,
     /// A library or program that is opened while the program runs; its own libraries come along

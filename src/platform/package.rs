@@ -38,7 +38,7 @@ pub struct Description {
     /// The dynamic loader to start the program with, when the package brings its own libc (its folder is the last of `libraries`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loader: Option<String>,
-    /// Variables for the program.
+    /// Variables for the program; `{package}` in a value is the folder where the package is.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
 }
@@ -159,7 +159,14 @@ impl Package {
         let mut command = Command {
             program,
             arguments,
-            environment: d.environment.clone(),
+            environment: (d.environment.iter())
+                .map(|(name, value)| {
+                    (
+                        name.clone(),
+                        value.replace("{package}", &self.root.to_string_lossy()),
+                    )
+                })
+                .collect(),
             libraries: absolute(&d.libraries),
             preload: absolute(&d.preload),
         };
@@ -275,7 +282,7 @@ mod tests {
     }
 
     const SOLVER: &str = r#"{"mayfly": 1, "name": "flow", "program": "app/solver", "arguments": ["-in", "data/in.txt"],
-        "libraries": ["lib/mayfly/openmpi", "lib/app"], "environment": {"A": "1"}}"#;
+        "libraries": ["lib/mayfly/openmpi", "lib/app"], "environment": {"A": "1", "HOME": "{package}/app"}}"#;
 
     #[test]
     fn a_task_names_the_program_in_many_ways() {
@@ -310,6 +317,8 @@ mod tests {
         let command = package.command("", &[]).unwrap();
         assert_eq!(command.arguments, ["-in", "data/in.txt"]);
         assert_eq!(command.environment["A"], "1");
+        let home = scratch.0.join("app");
+        assert_eq!(command.environment["HOME"], home.to_str().unwrap());
         let folders = ["lib/mayfly/openmpi", "lib/app"].map(|f| scratch.0.join(f));
         assert_eq!(command.libraries, folders);
         let command = package.command("", &["-v".into()]).unwrap();

@@ -197,7 +197,7 @@ impl Collector<'_> {
         }
         if report.kind == Kind::Dynamic && report.abis().is_empty() {
             self.notices.push(format!(
-                "{shown} is linked against no MPI; if it loads one later, Mayfly's are there in all three ABIs"
+                "{shown} is linked against no MPI; if it loads one later, Mayfly's libraries are in the package"
             ));
         }
         Ok(report)
@@ -210,8 +210,8 @@ impl Collector<'_> {
         let name = name.ok_or_else(|| format!("{}: its name is not UTF-8", path.display()))?;
         if name.starts_with("python") {
             self.notices.push(format!(
-                "{name}: Python's modules (its own library, mpi4py, yours) are not seen; name their folders as FILES and set PYTHONHOME or \
-                 PYTHONPATH with --env"
+                "{name}: Python's modules (its own library, mpi4py, yours) are not seen; name their folders as FILES (/usr/lib/python3.11=lib/python3.11) \
+                 and say where they are (--env PYTHONHOME={{package}}/app)"
             ));
         }
         let place = format!("{FOLDER}/{name}");
