@@ -9,6 +9,9 @@ use crate::engine::operation::{End, Operation, State, Ticket};
 use crate::engine::{Body, Core, Engine};
 use crate::wire::frame::{Header, Kind, NOBODY, SYNCHRONOUS};
 
+/// How the reason ends that another rank gave.
+pub const HEARSAY: &str = "says so";
+
 impl Engine {
     /// The next lost peer that nobody above has heard of; every context that it belonged to is to be told by
     /// [`Engine::bereave`].
@@ -227,7 +230,7 @@ impl Core {
         }
         let gone = PeerId(gone);
         if self.peers[gone.0 as usize].lost.is_none() {
-            self.mourn(gone, format!("rank {} says so", from.0).into());
+            self.mourn(gone, format!("rank {} {HEARSAY}", from.0).into());
         }
     }
 

@@ -13,6 +13,7 @@ pub mod rndv;
 mod tests;
 
 pub use data::{Data, Layout};
+pub use loss::HEARSAY;
 pub use matching::Pattern;
 pub use operation::{End, Outcome, Ticket};
 

@@ -384,6 +384,17 @@ impl World {
         }
     }
 
+    /// Which peer is lost and why, one that this rank lost itself before one that it was told of; for people.
+    #[cold]
+    pub fn loss(&self) -> Option<String> {
+        let core = &self.engine.as_ref()?.core;
+        let of = |peer: PeerId| Some((peer, core.peers[peer.0 as usize].lost.as_deref()?));
+        let lost = || core.lost.iter().filter_map(|&peer| of(peer));
+        let own = lost().find(|(_, why)| !why.ends_with(crate::engine::HEARSAY));
+        let (peer, why) = own.or_else(|| lost().next())?;
+        Some(format!("rank {} is gone: {why}", peer.0))
+    }
+
     /// One turn: what arrived is taken in, what waits is sent, collectives go on.
     #[inline]
     pub fn progress(&mut self) -> Progress {

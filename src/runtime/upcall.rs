@@ -1,6 +1,6 @@
 //! User code: error handlers and what they decide (MPI-5.0 §9.3).
 
-use crate::base::error::{Error, Object};
+use crate::base::error::{Class, Error, Object};
 use crate::mpi::errhandler::Handler;
 use crate::runtime::{calls, Runtime};
 
@@ -34,7 +34,11 @@ pub fn raise(rt: &Runtime, object: Object, name: &'static str, error: Error, cod
             } else {
                 format!(" on {whose}")
             };
-            rt.abort(code, &format!("fatal error in {name}{on}: {error}"))
+            // The call knows who is gone, the engine why.
+            let loss = (error.class == Class::ProcAborted).then(|| rt.with(|w| w.loss()));
+            let loss = loss.flatten().filter(|loss| !error.detail.contains(loss.as_str()));
+            let why = loss.map(|loss| format!(" ({loss})")).unwrap_or_default();
+            rt.abort(code, &format!("fatal error in {name}{on}: {error}{why}"))
         }
     }
 }

@@ -270,9 +270,11 @@ impl Job {
         }
         self.owner = None;
         if self.plan.owned {
+            // Its end was seen, which is more than silence: half a lease is left to come back, so that a killed launcher's
+            // job is over, and nothing billed, within one.
             let away = match self.plan.lease {
                 0 => OWNER_AWAY,
-                lease => lease,
+                lease => lease / 2,
             };
             self.owner_by = Some(now + away);
         }
