@@ -733,3 +733,131 @@ fn an_unknown_platform_and_a_wrong_setting_are_named() {
         assert!(run.err.contains(expected), "{}", run.err);
     }
 }
+
+// Where they meet.
+
+#[test]
+fn a_rendezvous_under_another_name_has_tls_and_a_pin() {
+    let front = Front::start(|_| Act::Run);
+    let mut command = mayfly();
+    let url = front.url("/");
+    command
+        .args([
+            "run",
+            "--on",
+            &url,
+            "--listen",
+            "0.0.0.0:0",
+            "--advertise",
+            "127.0.0.1",
+            "-n",
+            "2",
+        ])
+        .args(HELLO);
+    went_well(&common::run(&mut command), 2);
+    for seen in front.starts() {
+        let start: serde_json::Value = serde_json::from_str(&seen.body).unwrap();
+        assert!(start["rendezvous"]
+            .as_str()
+            .unwrap()
+            .starts_with("https://127.0.0.1:"));
+        assert_eq!(start["pin"].as_str().unwrap().len(), 64);
+    }
+    // Nobody can know under which name instances find us.
+    let nameless = ["run", "--on", &url, "--listen", "0.0.0.0:0", "true"];
+    let run = common::run(mayfly().args(nameless));
+    assert!(
+        run.status == 1 && run.err.contains("--advertise"),
+        "{}",
+        run.err
+    );
+}
+
+#[test]
+fn a_rendezvous_that_runs_already_serves_as_well() {
+    let folder = common::Folder::new("elsewhere-serve");
+    folder.write("key", b"operator's key of this test", 0o600);
+    let key = folder.path("key");
+    let serve = mayfly()
+        .args([
+            "serve",
+            "--quiet",
+            "--listen",
+            "127.0.0.1:0",
+            "--key-file",
+            &key,
+        ])
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut serve = Sleeping(serve.unwrap());
+    let line = common::first_line(serve.0.stdout.as_mut().unwrap());
+    let place = line.rsplit(' ').next().unwrap().to_string();
+    let front = Front::start(|_| Act::Run);
+    let on = |place: &str, key: &str| {
+        let mut command = mayfly();
+        command
+            .args([
+                "run",
+                "--on",
+                &front.url("/"),
+                "--rendezvous",
+                place,
+                "-n",
+                "2",
+            ])
+            .args(HELLO)
+            .env("MAYFLY_OPERATOR_KEY", key);
+        common::run(&mut command)
+    };
+    went_well(&on(&place, "operator's key of this test"), 2);
+    let run = on(&place, "another key");
+    assert!(
+        run.status == 1 && run.err.contains("refuses our operator's key"),
+        "{}",
+        run.err
+    );
+    assert_eq!(
+        (run.err.lines().count(), front.starts().len()),
+        (1, 2),
+        "{}",
+        run.err
+    );
+    drop(serve);
+    let run = on(&place, "operator's key of this test");
+    assert!(
+        run.status == 1 && run.err.contains(place.trim_start_matches("http://")),
+        "{}",
+        run.err
+    );
+    assert_eq!(
+        (run.err.lines().count(), front.starts().len()),
+        (1, 2),
+        "{}",
+        run.err
+    );
+}
+
+/// A job's end must not depend on who reads its output, or how slowly.
+#[test]
+fn a_reader_who_goes_away_ends_the_job() {
+    let front = Front::start(|_| Act::Run);
+    let mut child = launch(&front, "/", &["-n", "2", "yes", &long(8)])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut some = [0; 64];
+    child
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut some)
+        .unwrap();
+    drop(child.stdout.take());
+    let begin = Instant::now();
+    let (status, said) = end(Sleeping(child));
+    assert_eq!(status, Some(141), "{said}");
+    assert!(begin.elapsed() < SOON);
+    let gone = || processes_with(&["yes", &long(8)]).is_empty();
+    assert!(in_the_end(gone));
+}

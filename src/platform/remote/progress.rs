@@ -46,6 +46,7 @@ impl Progress {
 
     pub fn arrived(&mut self, arrived: u32) {
         self.arrived = arrived;
+        self.trouble(String::new());
         if let Some(bar) = &self.bar {
             bar.set_position(arrived.into());
         }

@@ -3,7 +3,7 @@
 use super::act::Verdict;
 use super::metrics::Metrics;
 use super::outbox::Outlet;
-use super::{Inner, LINGER, REQUEST};
+use super::{Inner, LINGER, REQUEST, WRITE};
 use crate::rendezvous::message::{self, Role};
 use crate::rendezvous::registry::{Connection, Effect, Incoming};
 use hyper_util::rt::TokioIo;
@@ -14,6 +14,8 @@ use tokio::sync::oneshot;
 
 /// Whoever has to wait is told that often that we are here.
 const EXCUSE: Duration = Duration::from_millis(500);
+/// A launcher's user may look at one page of output for long; whether it lives, its lease tells.
+const PAGE: Duration = Duration::from_secs(3600);
 /// Most frames are smaller.
 const FRAME: usize = 1024;
 
@@ -38,9 +40,13 @@ impl Inner {
         let (reading, writing) = tokio::io::split(TokioIo::new(upgraded));
         let mut reading = BufReader::with_capacity(FRAME, reading);
         let (written, mut all_written) = oneshot::channel::<()>();
+        let patience = match role {
+            Role::Owner => PAGE,
+            _ => WRITE,
+        };
         tokio::spawn(async move {
             let _until_the_end = written;
-            entrance.outlet.write(writing).await;
+            entrance.outlet.write(writing, patience).await;
         });
         let closed = async {
             let _ = (&mut all_written).await;

@@ -1,6 +1,5 @@
 //! What waits to be written to one connection.
 
-use super::WRITE;
 use hyper::body::Bytes;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
@@ -79,8 +78,8 @@ impl Crowd {
 }
 
 impl Outlet {
-    /// Writes until there is nothing more to come, or the other end takes nothing.
-    pub(super) async fn write(mut self, mut writing: impl AsyncWrite + Unpin) {
+    /// Writes until there is nothing more to come, or the other end takes nothing for that long.
+    pub(super) async fn write(mut self, mut writing: impl AsyncWrite + Unpin, patience: Duration) {
         while let Some(first) = self.queue.recv().await {
             let mut bytes = first;
             if bytes.len() < TOGETHER && !self.queue.is_empty() {
@@ -97,7 +96,7 @@ impl Outlet {
                 writing.write_all(&bytes).await?;
                 writing.flush().await
             };
-            match tokio::time::timeout(WRITE, write).await {
+            match tokio::time::timeout(patience, write).await {
                 Ok(Ok(())) => {}
                 _ => return,
             }
@@ -119,6 +118,7 @@ impl Drop for Outlet {
 
 #[cfg(test)]
 mod tests {
+    use super::super::WRITE;
     use super::*;
     use tokio::io::AsyncReadExt;
 
@@ -130,7 +130,7 @@ mod tests {
         runtime.unwrap().block_on(async {
             let (outbox, outlet) = outbox();
             let (ours, mut theirs) = tokio::io::duplex(100);
-            let writer = tokio::spawn(outlet.write(ours));
+            let writer = tokio::spawn(outlet.write(ours, WRITE));
             let mut sent = Vec::new();
             let mut crowd = None;
             for n in 0..=CROWDED / 1000 {
