@@ -7,6 +7,7 @@ use crate::base::trace;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -127,8 +128,10 @@ impl Inner {
         mut place: Place,
     ) {
         let slot = Slot::default();
-        let (inner, filled) = (self.clone(), slot.clone());
+        let answered = Arc::new(AtomicBool::new(false));
+        let (inner, filled, first) = (self.clone(), slot.clone(), answered.clone());
         let service = hyper::service::service_fn(move |request| {
+            first.store(true, Ordering::Relaxed);
             let (inner, slot) = (inner.clone(), filled.clone());
             async move { Ok::<_, Infallible>(inner.answer(request, peer, &slot).await) }
         });
@@ -145,6 +148,8 @@ impl Inner {
                 place.proven();
                 self.link(entrance).await
             }
+            // A client that keeps its connection for later is nothing special.
+            (None, Err(e)) if e.is_timeout() && answered.load(Ordering::Relaxed) => {}
             (None, Err(e)) if e.is_timeout() => {
                 self.strange(peer, "slow", "its request does not end")
             }
