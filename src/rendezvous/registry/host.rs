@@ -288,6 +288,9 @@ impl Job {
             let name = signal_name(signal);
             let text = format!("rank {rank} was killed by {name}{place}");
             self.end(now, rank, 128 + signal, text, out);
+        } else if code == 0 && self.standing(rank) == Some(Standing::Here) {
+            // Its farewell may be on another way here.
+            self.suspect(now, rank, "its process ended");
         } else if code == 0 {
             self.departed(now, rank, out);
         } else if suspect.is_none_or(|suspect| suspect == rank) {

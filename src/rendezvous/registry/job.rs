@@ -30,7 +30,7 @@ pub(super) enum State {
     Aborted { rank: u32, code: i32, text: String },
 }
 
-/// A rank whose connection has ended, and whose host has not said yet what became of it.
+/// A rank whose connection has ended, and whose host has not said yet what became of it; or the other way round.
 pub(super) struct Suspect {
     pub(super) rank: u32,
     pub(super) why: String,
@@ -142,7 +142,7 @@ impl Job {
     /// Is it over by now?
     pub(super) fn try_over(&mut self, now: Time, out: &mut Vec<Effect>) {
         let all = match self.hosted() {
-            true => self.ended == self.plan.size,
+            true => self.ended == self.plan.size && self.suspect.is_none(),
             false => self.joined() == self.plan.size && self.count(Standing::Here) == 0,
         };
         if self.running() && all {

@@ -162,6 +162,9 @@ impl Job {
             return;
         }
         self.stand(rank, Standing::Finished);
+        if self.suspect.as_ref().is_some_and(|s| s.rank == rank) {
+            self.suspect = None;
+        }
         if !self.running() {
             return;
         }
@@ -190,10 +193,7 @@ impl Job {
         };
         self.tell(lost, out);
         if self.may_report(rank) {
-            let until = now + TO_REPORT;
-            let why = why.into();
-            self.suspect.get_or_insert(Suspect { rank, why, until });
-            return;
+            return self.suspect(now, rank, why);
         }
         let text = format!("rank {rank} was lost: {why}");
         self.bereave(now, rank, text, out);
@@ -208,9 +208,21 @@ impl Job {
         }
     }
 
-    /// The suspect's host has not said what became of it.
+    /// Something is wrong with this rank; more will be known soon.
+    pub(super) fn suspect(&mut self, now: Time, rank: u32, why: &str) {
+        let until = now + TO_REPORT;
+        let why = why.into();
+        self.suspect.get_or_insert(Suspect { rank, why, until });
+    }
+
+    /// Nobody has said more about the suspect.
     pub(super) fn condemn(&mut self, now: Time, out: &mut Vec<Effect>) {
         if let Some(Suspect { rank, why, .. }) = self.suspect.take() {
+            if self.standing(rank) == Some(Standing::Here) {
+                self.stand(rank, Standing::Gone);
+                let why = why.clone();
+                self.tell(Event::Lost { rank, why }, out);
+            }
             let text = format!("rank {rank} was lost: {why}{}", self.where_it_ran(rank));
             self.bereave(now, rank, text, out);
         }

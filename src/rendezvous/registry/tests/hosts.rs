@@ -329,6 +329,25 @@ fn a_rank_that_dies_is_named_with_its_signal_or_code() {
 }
 
 #[test]
+fn a_farewell_may_come_after_the_end_of_its_process() {
+    for finishes in [true, false] {
+        let mut registry = hosted(2, 2, |_| ());
+        let host = begin(&mut registry, 0, 0);
+        let members: Vec<_> = (0..2).map(|r| enter_as(&mut registry, r, 2, 0)).collect();
+        let mut out = host_says(&mut registry, 0, host, exited(1, 0, 0));
+        assert_eq!(ending(&out), None);
+        if finishes {
+            say(&mut registry, 0, members[1], ToService::Finished);
+        }
+        watch(&mut registry, 0..=2_000, &mut out);
+        let place = "(instance 0 on box, lambda)";
+        let text = format!("rank 1 was lost: its process ended {place}");
+        let expected = (!finishes).then_some((1, 1, &text[..]));
+        assert_eq!(ending(&out), expected);
+    }
+}
+
+#[test]
 fn a_lost_host_is_named_with_its_ranks_and_what_it_did() {
     let ended = |prepare: &dyn Fn(&mut Registry, Connection)| {
         let mut registry = hosted(4, 2, |_| ());
