@@ -36,7 +36,9 @@ pub fn raise(rt: &Runtime, object: Object, name: &'static str, error: Error, cod
             };
             // The call knows who is gone, the engine why.
             let loss = (error.class == Class::ProcAborted).then(|| rt.with(|w| w.loss()));
-            let loss = loss.flatten().filter(|loss| !error.detail.contains(loss.as_str()));
+            let loss = loss
+                .flatten()
+                .filter(|loss| !error.detail.contains(loss.as_str()));
             let why = loss.map(|loss| format!(" ({loss})")).unwrap_or_default();
             rt.abort(code, &format!("fatal error in {name}{on}: {error}{why}"))
         }
