@@ -278,3 +278,20 @@ fn a_port_that_is_taken_is_said() {
     let mut host = Instance::start("nonsense", &["--contract", "heroku"], &[]);
     assert_eq!(host.status(), 2);
 }
+
+#[test]
+fn a_request_that_does_not_arrive_is_given_up() {
+    let (host, client) = host("late", "PORT", &[], &[]);
+    let descriptors = host.descriptors();
+    let mut slow = client.connect();
+    slow.write_all(b"POST / HTTP/1.1\r\nHost: f\r\nContent-Length: 500\r\n\r\n{")
+        .unwrap();
+    let mut headless = client.connect();
+    headless.write_all(b"POST / HT").unwrap();
+    let mut text = String::new();
+    headless.read_to_string(&mut text).unwrap();
+    assert_eq!(Answer::of(slow).head.status(), 408);
+    // Others have been served all the time.
+    assert_eq!(client.short("GET", "/healthz", "").0, 200);
+    host.clean(descriptors);
+}

@@ -9,5 +9,6 @@ mod index;
 mod instance;
 mod lambda;
 mod meeting;
+mod streams;
 mod web;
 mod whisk;

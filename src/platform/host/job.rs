@@ -149,7 +149,7 @@ impl Host {
             Err(e) => return fail(1, format!("a defect of Mayfly: {e}")).await,
         };
         let limit = Limit::new(assignment.deadline_ms, now_ms(), Instant::now());
-        let mut running = Running::new(&self.guard, link.speaker.clone(), limit);
+        let mut running = Running::new(&self.guard, scratch.path(), link.speaker.clone(), limit);
         running
             .start(&self.nursery, assignment, &task, &prepared)
             .await;

@@ -8,6 +8,7 @@ mod contract;
 mod forward;
 mod http;
 mod index;
+mod input;
 mod job;
 mod lambda;
 mod letter;

@@ -1,20 +1,15 @@
-//! The ranks' standard streams. Output goes to the rendezvous piece by piece; while that takes no more, nothing is read,
+//! The ranks' standard output and error on their way out: it goes to the rendezvous piece by piece; while that takes no more, nothing is read,
 //! and the ranks wait in their writes.
 
 use crate::rendezvous::dial::{Host, Speaker};
 use crate::rendezvous::message::{FromHost, OUTPUT_MAX};
 use std::future::Future;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::{oneshot, watch};
 
-/// Input that a rank has not read yet, bytes. The protocol cannot slow down one rank's input without the others'.
-const INPUT_MAX: usize = 32 * 1024 * 1024;
 /// A stream of a rank that has ended is empty when nothing comes for so long; somebody else may still hold it open.
 const QUIET: Duration = Duration::from_millis(20);
 
@@ -68,59 +63,4 @@ pub fn output(
             }
         }
     })
-}
-
-/// A rank's standard input.
-pub struct Input {
-    sender: Option<mpsc::UnboundedSender<Vec<u8>>>,
-    /// Bytes queued, as far as the writer has not taken them.
-    waiting: Arc<AtomicUsize>,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Input {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Input {
-    pub fn new(to: OwnedFd) -> std::io::Result<Input> {
-        let mut pipe = pipe::Sender::from_owned_fd(to)?;
-        let (sender, mut queue) = mpsc::unbounded_channel::<Vec<u8>>();
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let taken = waiting.clone();
-        let task = tokio::spawn(async move {
-            let mut broken = false;
-            while let Some(bytes) = queue.recv().await {
-                // A rank that has closed its input does not want the rest.
-                broken = broken || pipe.write_all(&bytes).await.is_err();
-                taken.fetch_sub(bytes.len(), Relaxed);
-            }
-        });
-        Ok(Input {
-            sender: Some(sender),
-            waiting,
-            task,
-        })
-    }
-
-    /// Takes the next bytes, none at the end. An error when the rank leaves too much unread.
-    pub fn push(&mut self, bytes: Vec<u8>) -> Result<(), String> {
-        if bytes.is_empty() {
-            self.sender = None;
-            return Ok(());
-        }
-        let waiting = self.waiting.fetch_add(bytes.len(), Relaxed) + bytes.len();
-        if waiting > INPUT_MAX {
-            return Err(format!(
-                "does not read its standard input, of which more than {} MiB wait",
-                INPUT_MAX >> 20
-            ));
-        }
-        if let Some(sender) = &self.sender {
-            let _ = sender.send(bytes);
-        }
-        Ok(())
-    }
 }

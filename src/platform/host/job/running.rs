@@ -3,8 +3,9 @@
 use super::{by_platform, Assignment, TO_DRAIN};
 use crate::platform::host::answer::{End, Outcome, Trouble};
 use crate::platform::host::clock::Limit;
+use crate::platform::host::input::Input;
 use crate::platform::host::prepare::Prepared;
-use crate::platform::host::streams::{self, Input};
+use crate::platform::host::streams;
 use crate::platform::host::{ended, Ending};
 use crate::platform::launch::guard::Guard;
 use crate::platform::launch::os;
@@ -16,6 +17,7 @@ use crate::rendezvous::message::{FromHost, Ticket, ToHost, STDERR, STDOUT};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::Signal;
@@ -86,6 +88,8 @@ struct Rank {
 
 pub struct Running<'a> {
     guard: &'a Guard,
+    /// The job's folder for temporary files.
+    scratch: &'a Path,
     speaker: Speaker<Role>,
     limit: Option<Limit>,
     warned: bool,
@@ -103,10 +107,16 @@ pub struct Running<'a> {
     peak_kib: u64,
 }
 
-impl Running<'_> {
-    pub fn new(guard: &Guard, speaker: Speaker<Role>, limit: Option<Limit>) -> Running<'_> {
+impl<'a> Running<'a> {
+    pub fn new(
+        guard: &'a Guard,
+        scratch: &'a Path,
+        speaker: Speaker<Role>,
+        limit: Option<Limit>,
+    ) -> Running<'a> {
         Running {
             guard,
+            scratch,
             speaker,
             limit,
             warned: false,
@@ -174,7 +184,7 @@ impl Running<'_> {
             false => (Stdio::null(), None),
             true => {
                 let (read, write) = os::pipe()?;
-                (read.into(), Some(Input::new(write)?))
+                (read.into(), Some(Input::new(write, self.scratch)?))
             }
         };
         let (tell, exited) = watch::channel(false);
@@ -293,8 +303,8 @@ impl Running<'_> {
                     .iter_mut()
                     .find(of)
                     .and_then(|r| r.input.as_mut());
-                if let Some(Err(text)) = input.map(|input| input.push(bytes)) {
-                    let text = format!("rank {rank} {text}");
+                if let Some(Err(e)) = input.map(|input| input.push(&bytes)) {
+                    let text = format!("rank {rank}'s standard input cannot be kept for it: {e}");
                     self.say(&text).await;
                     self.stop(text, Duration::ZERO);
                 }
