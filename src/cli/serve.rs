@@ -210,7 +210,7 @@ fn relays(
             let on = format!("{}:{ports}", bracketed(&address.ip().to_string()));
             let options = mayfly::rendezvous::relay::Options {
                 verbose: !arguments.quiet,
-                ..mayfly::rendezvous::relay::Options::new(key)
+                ..mayfly::rendezvous::relay::Options::beside_a_rendezvous(key)
             };
             let relay = relay::start(&on, options).map_err(|e| format!("--relay-listen {e}"))?;
             let ports = relay.addresses().map(|address| address.port());

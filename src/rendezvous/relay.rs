@@ -50,6 +50,14 @@ impl Options {
             verbose: false,
         }
     }
+
+    /// For a relay that shares its process, and so its descriptors, with a rendezvous.
+    pub fn beside_a_rendezvous(key: [u8; 32]) -> Options {
+        let mut options = Options::new(key);
+        options.limits.connections /= 2;
+        options.limits.strangers = options.limits.strangers.min(options.limits.connections);
+        options
+    }
 }
 
 /// What a relay has done, for metrics.

@@ -177,7 +177,10 @@ fn relay(beside: SocketAddr, key: [u8; 32]) -> std::io::Result<Relay> {
         let wanted = beside.port().checked_add(step).unwrap_or(0);
         TcpListener::bind((beside.ip(), wanted)).or_else(|_| TcpListener::bind((beside.ip(), 0)))
     };
-    Relay::start([listener(1)?, listener(2)?], relay::Options::new(key))
+    Relay::start(
+        [listener(1)?, listener(2)?],
+        relay::Options::beside_a_rendezvous(key),
+    )
 }
 
 /// Name and port under which instances find us.

@@ -62,6 +62,11 @@ impl Ledger {
         self.0.get(job)
     }
 
+    /// Instances that are here, of all jobs.
+    pub fn hosts(&self) -> u64 {
+        self.0.values().map(|record| u64::from(record.hosts)).sum()
+    }
+
     pub fn retain(&mut self, keep: impl Fn(&JobId) -> bool) {
         self.0.retain(|job, _| keep(job));
     }
@@ -289,6 +294,7 @@ mod tests {
         }
         ledger.event(&JOB, &Event::HostDone { instance: 1 });
         assert_eq!(ledger.get(&JOB).unwrap().hosts, 1);
+        assert_eq!(ledger.hosts(), 1);
         ledger.event(&[9; 16], &Event::Over);
     }
 }

@@ -89,9 +89,13 @@ impl Inner {
     pub(super) fn metrics_page(&self) -> String {
         let mut page = Page::default();
         let (mut running, mut ended, mut joined) = (0, 0, 0);
+        let hosts;
         {
             let core = self.core();
-            let Core { registry, .. } = &*core;
+            let Core {
+                registry, ledger, ..
+            } = &*core;
+            hosts = ledger.hosts();
             for (_, job) in registry.overview() {
                 match job.over {
                     None => {
@@ -131,6 +135,7 @@ impl Inner {
             "Ranks that have joined.",
             read(&m.members),
         );
+        page.one("hosts", "gauge", "Instances that are here.", hosts);
         page.one(
             "hosts_arrived_total",
             "counter",
