@@ -66,7 +66,15 @@ impl Meeting {
             Meeting::Elsewhere {
                 place,
                 operator_key,
-            } => (place.clone(), place.clone(), operator_key.clone(), None),
+            } => {
+                if !place.tls && !is_near(&place.host) {
+                    crate::warning!(
+                        "the rendezvous {place} is spoken to without TLS: whoever listens on the way can take an \
+                         instance's place (mayfly serve has TLS unless told otherwise)"
+                    );
+                }
+                (place.clone(), place.clone(), operator_key.clone(), None)
+            }
             Meeting::Own { listen, advertise } => {
                 let own = Own::start(listen, advertise.as_deref())?;
                 (own.place, own.near, own.key, Some(own.service))
@@ -89,6 +97,11 @@ impl Meeting {
             service,
         })
     }
+}
+
+/// Does this name stay on this machine?
+fn is_near(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 /// A rendezvous of ours.

@@ -17,7 +17,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_
 /// How long an instance may still turn up at the rendezvous when its request has failed.
 const TO_TURN_UP: Duration = Duration::from_millis(1500);
 /// And when the platform has answered as if the instance had run.
-const AFTER_ANSWER: Duration = Duration::from_secs(10);
+const AFTER_ANSWER: Duration = Duration::from_secs(4);
 
 /// What the supervisor learns of the starts.
 #[derive(Debug, PartialEq)]
