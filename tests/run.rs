@@ -604,7 +604,7 @@ fn a_standalone_rendezvous_serves_and_its_death_ends_the_ranks() {
     serve.wait().unwrap();
     let mut log = String::new();
     serve.stderr.unwrap().read_to_string(&mut log).unwrap();
-    assert!(log.contains("operator's key is wrong"), "{log}");
+    assert!(log.contains("wrong operator's key"), "{log}");
     let secret = std::fs::read_to_string(&key).unwrap();
     assert!(!log.contains(secret.trim()) && secret.trim().len() == 64);
 }
