@@ -295,3 +295,21 @@ fn a_request_that_does_not_arrive_is_given_up() {
     assert_eq!(client.short("GET", "/healthz", "").0, 200);
     host.clean(descriptors);
 }
+
+#[test]
+fn a_stranger_who_reaches_the_port_cannot_name_a_rendezvous_of_his_own() {
+    let meeting = Meeting::of(&shell(1, "echo ran"));
+    let trusted = [("MAYFLY_TRUST", meeting.place.rendezvous.as_str())];
+    let (_host, client) = host("trust", "PORT", &[], &trusted);
+    let stranger = Meeting::of(&shell(1, "echo stolen"));
+    let (status, text) = client.short("POST", "/", &stranger.json());
+    assert_eq!(
+        (status, &json(&text)["kind"]),
+        (403, &"Mayfly.Forbidden".into())
+    );
+    assert_eq!(stranger.events(), []);
+    assert_eq!(json(&client.post("/", &meeting.json()).rest())["status"], 0);
+    let mut host = Instance::start("mistrust", &[], &[("MAYFLY_TRUST", "nonsense://")]);
+    assert_eq!(host.status(), 1);
+    assert!(host.err().contains("MAYFLY_TRUST"), "{}", host.err());
+}

@@ -29,11 +29,16 @@ fn collect(mut from: impl Read + Send + 'static) -> Arc<Mutex<String>> {
 impl Instance {
     /// With these variables and little else.
     pub fn start(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Instance {
+        let words = [&["host"], arguments].concat();
+        Instance::of(mayfly_path(), name, &words, variables)
+    }
+
+    /// Of the command under another name.
+    pub fn of(path: &str, name: &str, words: &[&str], variables: &[(&str, &str)]) -> Instance {
         let folder = Folder::new(&format!("host-{name}"));
-        let mut command = Command::new(mayfly_path());
+        let mut command = Command::new(path);
         command
-            .arg("host")
-            .args(arguments)
+            .args(words)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("TMPDIR", folder.path(""))
@@ -73,6 +78,12 @@ impl Instance {
         list.split_whitespace().count()
     }
 
+    /// A thread that waits, and counts time, would wake up in a frozen instance's future.
+    pub fn threads(&self) -> usize {
+        let folder = format!("/proc/{}/task", self.child.id());
+        std::fs::read_dir(folder).unwrap().count()
+    }
+
     /// What lies in its place for files.
     pub fn files(&self) -> usize {
         std::fs::read_dir(self.folder.path("")).unwrap().count()
@@ -101,11 +112,16 @@ impl Instance {
     /// Nothing of a job is left: one guard, no files, as many descriptors as before.
     #[track_caller]
     pub fn clean(&self, descriptors: usize) {
-        let clean =
-            || self.children() == 1 && self.files() == 0 && self.descriptors() <= descriptors;
+        let clean = || {
+            self.children() == 1
+                && self.threads() == 1
+                && self.files() == 0
+                && self.descriptors() <= descriptors
+        };
         assert!(
             eventually(clean),
-            "{} children, {} files, {} descriptors, {descriptors} before",
+            "{} threads, {} children, {} files, {} descriptors, {descriptors} before",
+            self.threads(),
             self.children(),
             self.files(),
             self.descriptors()

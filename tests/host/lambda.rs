@@ -147,11 +147,14 @@ impl Api {
     }
 
     fn host(&self, name: &str) -> Instance {
-        let address = match self.prefix {
+        Instance::start(name, &[], &[("AWS_LAMBDA_RUNTIME_API", &self.address())])
+    }
+
+    fn address(&self) -> String {
+        match self.prefix {
             "" => format!("127.0.0.1:{}", self.port),
             prefix => format!("http://127.0.0.1:{}{prefix}", self.port),
-        };
-        Instance::start(name, &[], &[("AWS_LAMBDA_RUNTIME_API", &address)])
+        }
     }
 }
 
@@ -432,4 +435,73 @@ fn much_output_arrives_whole() {
         .iter()
         .position(|e| matches!(e, Event::Exited { .. }));
     assert!(last < end);
+}
+
+/// A function as `mayfly pack` lays it out: the command as `bootstrap`, the description beside it.
+fn function(name: &str, description: &str) -> crate::common::Folder {
+    let folder = crate::common::Folder::new(name);
+    std::fs::create_dir_all(folder.path("app")).unwrap();
+    let command = crate::common::mayfly_path();
+    let bootstrap = folder.path("bootstrap");
+    if std::fs::hard_link(command, &bootstrap).is_err() {
+        std::fs::copy(command, &bootstrap).unwrap();
+    }
+    folder.write("mayfly.json", description.as_bytes(), 0o644);
+    folder.write("app/data.txt", b"data\n", 0o444);
+    let script = b"#!/bin/sh\ncat data.txt; echo $0 $* $SET; echo new >data.new; ls; exit 7\n";
+    folder.write("app/flow.sh", script, 0o755);
+    folder
+}
+
+#[test]
+fn a_packed_function_runs_its_own_program_afresh_each_time() {
+    let description = r#"{"mayfly":1,"name":"flow","program":"app/flow.sh","arguments":["-x"],"environment":{"SET":"1"}}"#;
+    let folder = function("function", description);
+    let api = Api::new("");
+    let address = api.address();
+    let variables = [("AWS_LAMBDA_RUNTIME_API", address.as_str())];
+    // Images give it a handler's name.
+    let host = Instance::of(
+        &folder.path("bootstrap"),
+        "packed",
+        &["app.handler"],
+        &variables,
+    );
+    for number in 1..=2 {
+        let meeting = Meeting::of(&program(1, "flow", &[]));
+        api.invoke(&meeting.json());
+        assert_eq!(api.answer(number).2["status"], 7);
+        let text = meeting.written(0, 1);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            (lines[0], &lines[2..]),
+            ("data", &["data.new", "data.txt", "flow.sh"][..])
+        );
+        assert!(lines[1].ends_with(" -x 1"), "{text}");
+    }
+    api.waits();
+    assert_eq!(host.files(), 0);
+    assert!(!std::path::Path::new(&folder.path("app/data.new")).exists());
+}
+
+#[test]
+fn a_broken_package_is_an_error_of_the_initialization() {
+    let folder = function("broken", r#"{"mayfly":99}"#);
+    let api = Api::new("");
+    let address = api.address();
+    let variables = [("AWS_LAMBDA_RUNTIME_API", address.as_str())];
+    let mut host = Instance::of(&folder.path("bootstrap"), "broken", &[], &variables);
+    let (path, kind, body) = api.answer(1);
+    assert_eq!(
+        (path.as_str(), kind.as_deref()),
+        ("/init/error", Some("Mayfly.Unfit"))
+    );
+    assert!(
+        body["errorMessage"]
+            .as_str()
+            .unwrap()
+            .contains("mayfly.json"),
+        "{body}"
+    );
+    assert_eq!(host.status(), 1);
 }

@@ -40,6 +40,8 @@ const ARRIVAL: Duration = Duration::from_secs(10);
 const SIGN: Duration = Duration::from_secs(10);
 /// After the platform's signal and the last rank's end, how long answers may take to leave.
 const LEAVING: Duration = Duration::from_secs(2);
+/// Connections at a time.
+const CONNECTIONS: usize = 128;
 /// Where Kubernetes, OpenFaaS, Nuclio and people look whether we live.
 const HEALTH: [&str; 9] = [
     "/",
@@ -82,7 +84,13 @@ pub async fn serve(
         listeners.extend(TcpListener::bind(("0.0.0.0", 8082)).await);
     }
     if let Ok(address) = listeners[0].local_addr() {
-        trace::line(&format!("waiting for starts at http://{address}"));
+        let whose = match host.trust.is_blind() {
+            true => {
+                " from whoever the platform lets through (MAYFLY_TRUST can name the rendezvous)"
+            }
+            false => "",
+        };
+        trace::line(&format!("waiting for starts at http://{address}{whose}"));
     }
     if let Some(text) = &fault {
         trace::line(text);
@@ -128,6 +136,8 @@ async fn accept(listener: TcpListener, front: Arc<Front>, mut ending: Ending) {
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
+                // More than any platform needs: somebody wants our descriptors.
+                Ok(_) if connections.len() >= CONNECTIONS => {}
                 Ok((stream, _)) => drop(connections.spawn(talk(stream, front.clone(), ending.clone()))),
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             },

@@ -47,6 +47,7 @@ impl Host {
     ) -> Result<Outcome, Trouble> {
         let began = Instant::now();
         let place = start.place.rendezvous().map_err(Trouble::Malformed)?;
+        self.trust.check(&place)?;
         let init = match self.jobs {
             0 => self.since.elapsed(),
             _ => Duration::ZERO,

@@ -17,6 +17,7 @@ mod openwhisk;
 mod prepare;
 mod scratch;
 mod streams;
+mod trust;
 
 pub use contract::Contract;
 
@@ -29,6 +30,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{signal, Signal, SignalKind};
 use tokio::sync::watch;
+use trust::Trust;
 
 /// How an instance is to behave; what is not said is found out from its environment.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +72,7 @@ pub struct Host {
     /// Jobs so far.
     jobs: u64,
     ending: Ending,
+    trust: Trust,
 }
 
 /// Becomes the number of the signal by which the platform asks this process to end.
@@ -94,6 +97,7 @@ fn start(options: Options, since: Instant) -> Result<i32, String> {
         None => Contract::detect(|name| std::env::var(name).ok()),
     };
     let cannot = |e: std::io::Error| format!("the host cannot start: {e}");
+    let trust = Trust::parse(std::env::var(trust::VARIABLE).ok().as_deref())?;
     // Forks while there is one thread.
     let guard = Guard::start().map_err(cannot)?;
     os::adopt_orphans();
@@ -113,6 +117,7 @@ fn start(options: Options, since: Instant) -> Result<i32, String> {
             since,
             jobs: 0,
             ending: ending.clone(),
+            trust,
         };
         // A broken package is the platform's to know, in its own way.
         let (host, fault) = match Package::of_this_command() {
