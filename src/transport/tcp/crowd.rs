@@ -49,7 +49,14 @@ impl Sink for Got {
 fn trial(seed: u64) {
     let mut random = Random(seed);
     let ranks = 2 + random.below(9);
-    let config = config(&[("MAYFLY_TRANSPORT", "tcp"), ("MAYFLY_LOG", "error")]);
+    let config = match random.below(4) {
+        0 => config(&[
+            ("MAYFLY_TRANSPORT", "tcp"),
+            ("MAYFLY_LOG", "error"),
+            ("MAYFLY_ENCRYPT", "always"),
+        ]),
+        _ => config(&[("MAYFLY_TRANSPORT", "tcp"), ("MAYFLY_LOG", "error")]),
+    };
     let mut links: Vec<Links> = (0..ranks as u32)
         .map(|me| open(me, ranks as u32, &config))
         .collect();
