@@ -6,6 +6,7 @@ use super::client::{self, one_line, words};
 use super::{Answer, Delivery, Failure, Letter, Platform, Ready, Setting, Wish};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, AUTHORIZATION, CONTENT_TYPE, HOST};
 use reqwest::Url;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// A cold container, pulled and scheduled; Cloud Run's network alone may take a minute.
@@ -113,6 +114,24 @@ pub async fn listens(url: &Url) -> Result<(), String> {
     }
 }
 
+/// A warning when starts, and the passes in them, cross a public network in the open.
+pub fn open_road(url: &Url) -> Option<String> {
+    let host = url.host_str().unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let inside = match bare.parse::<IpAddr>() {
+        Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        Ok(IpAddr::V6(ip)) => ip.is_loopback() || ip.is_unique_local(),
+        // A cluster's or a company's own names.
+        Err(_) => {
+            let own = [".local", ".internal", ".svc", ".localhost"];
+            !bare.contains('.') || own.iter().any(|end| bare.ends_with(end))
+        }
+    };
+    (url.scheme() == "http" && !inside).then(|| {
+        "starts go there without TLS: whoever listens on the way can take an instance's place; use https".into()
+    })
+}
+
 /// Delivers a letter by POST and stays until the answer's end.
 pub async fn post(
     client: &reqwest::Client,
@@ -153,7 +172,9 @@ impl Platform for Http {
     fn preflight<'a>(&'a self, _: &'a Wish) -> Answer<'a, Result<Ready, String>> {
         Box::pin(async {
             listens(&self.url).await?;
-            Ok(Ready::new(JOIN))
+            let mut ready = Ready::new(JOIN);
+            ready.notices.extend(open_road(&self.url));
+            Ok(ready)
         })
     }
 
@@ -191,6 +212,28 @@ mod tests {
         assert!(!format!("{headers:?}").contains("geheim"));
         let error = lines("A: b\nnothing\n", "f", &mut headers).unwrap_err();
         assert!(error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn only_public_roads_are_warned_of() {
+        let warned = |url: &str| open_road(&Url::parse(url).unwrap()).is_some();
+        for url in [
+            "http://f.example.com/",
+            "http://203.0.113.7/",
+            "http://[2001:db8::1]/",
+        ] {
+            assert!(warned(url), "{url}");
+        }
+        for url in [
+            "https://f.example.com/",
+            "http://127.0.0.1:8080/",
+            "http://10.1.2.3/",
+            "http://[::1]/",
+            "http://gateway:8080/",
+            "http://f.default.svc.cluster.local/",
+        ] {
+            assert!(!warned(url), "{url}");
+        }
     }
 
     #[test]

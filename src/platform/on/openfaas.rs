@@ -4,7 +4,7 @@
 //! ranks would start one by one and wait for each other for ever.
 
 use super::client;
-use super::http::{listens, post};
+use super::http::{listens, open_road, post};
 use super::{Answer, Delivery, Failure, Letter, Platform, Ready, Setting, Wish};
 use base64::Engine;
 use reqwest::header::{HeaderMap, HeaderValue, AUTHORIZATION};
@@ -161,6 +161,7 @@ impl Platform for OpenFaas {
         Box::pin(async move {
             listens(&self.gateway).await?;
             let mut ready = Ready::new(JOIN);
+            ready.notices.extend(open_road(&self.gateway));
             if let Some(function) = self.look().await? {
                 judge(&function, wish, &mut ready)?;
             }
