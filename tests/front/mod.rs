@@ -223,7 +223,8 @@ impl Inner {
             line.clear();
             assert!(said.read_line(&mut line)? > 0, "the host ended early");
             if let Some((_, address)) = line.trim_end().split_once("http://") {
-                break address.to_string();
+                let address = address.split_whitespace().next();
+                break address.unwrap_or_default().to_string();
             }
         };
         std::thread::spawn(move || {
