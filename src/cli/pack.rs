@@ -1,6 +1,6 @@
 //! `mayfly pack`: turns a program into something a platform can run.
 
-use mayfly::platform::pack::{self, Data, Request, Target, To};
+use mayfly::platform::pack::{self, Data, Request, Target, To, Under};
 use mayfly::platform::{kubernetes, launch};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -40,6 +40,9 @@ pub struct Arguments {
     /// Packs this machine's libc and loader into the zip, for a target whose libc is too old
     #[arg(long)]
     libc: bool,
+    /// What the image stands on: none (it brings its libc), or an OCI image layout, as skopeo copies it: oci:DIR[:TAG]
+    #[arg(long, value_name = "IMAGE", default_value = "none")]
+    base: String,
     /// Packs files that look like keys as well
     #[arg(long)]
     allow_secrets: bool,
@@ -170,28 +173,32 @@ fn name(arguments: &Arguments) -> Result<String, String> {
 
 fn place(arguments: &Arguments) -> Result<To, String> {
     let to = &arguments.to;
-    if let Some(rest) = to.strip_prefix("oci:") {
-        if arguments.libc || arguments.target.is_some() {
-            return Err("--libc and --target are for a zip; an image brings its libc".into());
-        }
-        let (folder, tag) = match rest.rsplit_once(':') {
-            Some((folder, tag)) if !tag.contains('/') => (folder, tag),
-            _ => (rest, "latest"),
+    let target = arguments.target.as_deref().map(Target::parse).transpose()?;
+    if to.starts_with("oci:") {
+        let (folder, tag) = layout("--to", to)?;
+        let base = match arguments.base.as_str() {
+            "none" => None,
+            base => {
+                let (folder, tag) = layout("--base", base)?;
+                Some(Under {
+                    folder,
+                    tag,
+                    target: target.clone(),
+                })
+            }
         };
-        let sound = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-        if folder.is_empty() || tag.is_empty() || tag.len() > 128 || !tag.chars().all(sound) {
-            return Err(format!("--to {to}: should be oci:FOLDER or oci:FOLDER:TAG"));
+        if arguments.libc || base.is_none() && target.is_some() {
+            return Err(
+                "--libc and --target are for a zip; an image without a base brings its libc".into(),
+            );
         }
-        return Ok(To::Oci {
-            folder: folder.into(),
-            tag: tag.into(),
-        });
+        return Ok(To::Oci { folder, tag, base });
+    }
+    if arguments.base != "none" {
+        return Err("--base is for an image (--to oci:DIR)".into());
     }
     if to.ends_with(".zip") {
-        let target = match &arguments.target {
-            Some(text) => Target::parse(text)?,
-            None => pack::usual_target(),
-        };
+        let target = target.unwrap_or_else(pack::usual_target);
         return Ok(To::Zip {
             path: to.into(),
             target,
@@ -201,6 +208,22 @@ fn place(arguments: &Arguments) -> Result<To, String> {
     Err(format!(
         "--to {to}: should be FILE.zip, oci:FOLDER or FILE.yaml"
     ))
+}
+
+/// The folder and the tag of `oci:DIR[:TAG]`.
+fn layout(flag: &str, text: &str) -> Result<(PathBuf, String), String> {
+    let rest = text.strip_prefix("oci:").unwrap_or_default();
+    let (folder, tag) = match rest.rsplit_once(':') {
+        Some((folder, tag)) if !tag.contains('/') => (folder, tag),
+        _ => (rest, "latest"),
+    };
+    let sound = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    if folder.is_empty() || tag.is_empty() || tag.len() > 128 || !tag.chars().all(sound) {
+        return Err(format!(
+            "{flag} {text}: should be oci:FOLDER or oci:FOLDER:TAG"
+        ));
+    }
+    Ok((folder.into(), tag.into()))
 }
 
 fn request(arguments: &Arguments) -> Result<Request, String> {

@@ -173,8 +173,8 @@ impl Collector<'_> {
                     .to_string();
                 if self.libc == Libc::Rooted {
                     return Err(format!(
-                        "{shown}: is a script for {line}, and an image without a base has no interpreter; pack the program that \
-                         the script starts"
+                        "{shown}: is a script for {line}, and an image without a base has no interpreter; name a base \
+                         (--base oci:DIR), or pack the program that the script starts"
                     ));
                 }
                 self.notices.push(format!(

@@ -1,5 +1,6 @@
 //! A package as an OCI image layout (image-spec 1.0: image-layout.md, manifest.md, config.md, layer.md), which skopeo copies to any registry.
 
+use super::base::Base;
 use super::tree::{mode, Node, Tree};
 use crate::rendezvous::message::hex;
 use flate2::{Compression, GzBuilder};
@@ -15,6 +16,8 @@ pub struct Meta<'a> {
     pub tag: &'a str,
     /// Labels beside our own.
     pub labels: Vec<(String, String)>,
+    /// The image below.
+    pub base: Option<Base>,
 }
 
 /// Who the program is when the platform does not say: nobody.
@@ -53,6 +56,21 @@ fn fill(layers: &[(&str, Tree)], meta: &Meta<'_>, folder: &Path) -> io::Result<S
     let blobs = folder.join("blobs/sha256");
     fs::create_dir_all(&blobs)?;
     let (mut descriptors, mut plain, mut history) = (Vec::new(), Vec::new(), Vec::new());
+    let mut env = vec![
+        "PATH=/bin:/usr/bin:/usr/local/bin".to_string(),
+        "HOME=/tmp".into(),
+    ];
+    if let Some(base) = &meta.base {
+        base.copy(&blobs).map_err(io::Error::other)?;
+        (descriptors, plain, history) = (
+            base.layers.clone(),
+            base.plain.clone(),
+            base.history.clone(),
+        );
+        let name = |variable: &str| variable.split('=').next().unwrap_or_default().to_string();
+        env.retain(|own| name(own) == "HOME" || !base.env.iter().any(|v| name(v) == name(own)));
+        env.splice(0..0, base.env.iter().filter(|v| name(v) != "HOME").cloned());
+    }
     for (what, tree) in layers {
         let layer = layer(tree, &blobs)?;
         descriptors.push(descriptor(
@@ -60,7 +78,7 @@ fn fill(layers: &[(&str, Tree)], meta: &Meta<'_>, folder: &Path) -> io::Result<S
             &layer.0,
             layer.1,
         ));
-        plain.push(layer.2);
+        plain.push(layer.2.into());
         history.push(json!({"created": CREATED, "created_by": "mayfly pack", "comment": what}));
     }
     let architecture = if cfg!(target_arch = "aarch64") {
@@ -82,7 +100,7 @@ fn fill(layers: &[(&str, Tree)], meta: &Meta<'_>, folder: &Path) -> io::Result<S
         "os": "linux",
         "config": {
             "User": USER,
-            "Env": ["PATH=/bin:/usr/bin:/usr/local/bin", "HOME=/tmp"],
+            "Env": env,
             "Entrypoint": ["/bootstrap", "host"],
             "WorkingDir": "/tmp",
             "Labels": labels,

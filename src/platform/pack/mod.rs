@@ -1,6 +1,7 @@
 //! Turning a program into something that a platform can run: the program, what it needs, Mayfly, and a description of it all.
 
 mod archive;
+mod base;
 mod collect;
 mod data;
 mod image;
@@ -49,8 +50,20 @@ pub enum To {
         target: Target,
         carry: bool,
     },
-    /// An OCI image layout, complete in itself.
-    Oci { folder: PathBuf, tag: String },
+    /// An OCI image layout: complete in itself, or on a base.
+    Oci {
+        folder: PathBuf,
+        tag: String,
+        base: Option<Under>,
+    },
+}
+
+/// The image that one is put on: a layout's folder, its tag, and the glibc in it, where known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Under {
+    pub folder: PathBuf,
+    pub tag: String,
+    pub target: Option<Target>,
 }
 
 /// What Lambda takes (AWS's "Lambda quotas"): an unpacked package, and a zip that is uploaded with the call. Bytes.
@@ -75,7 +88,8 @@ pub fn pack(request: &Request, to: &To) -> Result<Packed, String> {
     let libc = match to {
         To::Zip { carry: false, .. } => Libc::Target,
         To::Zip { carry: true, .. } => Libc::Carried,
-        To::Oci { .. } => Libc::Rooted,
+        To::Oci { base: Some(_), .. } => Libc::Target,
+        To::Oci { base: None, .. } => Libc::Rooted,
     };
     let mut contents = collect::collect(request, libc)?;
     let unpacked = contents.tree.size().map_err(|e| e.to_string())?;
@@ -99,7 +113,15 @@ pub fn pack(request: &Request, to: &To) -> Result<Packed, String> {
             limits(unpacked, size, &mut notices);
             (sum, size)
         }
-        To::Oci { folder, tag } => oci(&contents, request, folder, tag)?,
+        To::Oci { folder, tag, base } => {
+            if let Some(Under { target, .. }) = base {
+                match target {
+                    Some(target) => fits(&contents, target, false)?,
+                    None => notices.push("which glibc the base image has is not known; --target compares it with what is packed".into()),
+                }
+            }
+            oci(&contents, request, folder, tag, base.as_ref())?
+        }
     };
     Ok(Packed {
         contents,
@@ -151,16 +173,26 @@ pub fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / f64::from(1 << 20))
 }
 
+/// The folder of the package on a base image, whose own folders (and links such as /lib) stay as they are.
+const ON_BASE: &str = "package";
+
 /// Two layers: what seldom changes (Mayfly, libraries, libc), and the program with its data.
 fn oci(
     contents: &Contents,
     request: &Request,
     folder: &Path,
     tag: &str,
+    under: Option<&Under>,
 ) -> Result<(String, u64), String> {
     let of_program =
         |path: &str| path.starts_with("app/") || path == crate::platform::package::FILE;
-    let (top, bottom) = contents.tree.split(of_program);
+    let (mut top, mut bottom) = contents.tree.split(of_program);
+    let mut base = None;
+    if let Some(under) = under {
+        base = Some(base::Base::open(&under.folder, &under.tag)?);
+        (top, bottom) = (top.under(ON_BASE), bottom.under(ON_BASE));
+        bottom.link("bootstrap", format!("{ON_BASE}/bootstrap"))?;
+    }
     let abis: Vec<&str> = contents.abis.iter().map(|abi| abi.name()).collect();
     let meta = image::Meta {
         name: &request.name,
@@ -172,6 +204,7 @@ fn oci(
             ),
             ("dev.mayfly.abi".into(), abis.join(",")),
         ],
+        base,
     };
     let layers = [("libraries and Mayfly", bottom), ("program and data", top)];
     let digest = image::write(&layers, &meta, folder).map_err(|e| e.to_string())?;
@@ -202,7 +235,7 @@ impl Packed {
                     megabytes(self.unpacked)
                 ),
             ),
-            To::Oci { folder, tag } => row(
+            To::Oci { folder, tag, .. } => row(
                 "packed",
                 &format!(
                     "oci:{}:{tag} ({}, {} unpacked)",
@@ -248,7 +281,13 @@ impl Packed {
             row("Fortran", &format!("{compiler}'s runtime, {name}"));
         }
         match to {
-            To::Oci { .. } => row(
+            To::Oci {
+                base: Some(under), ..
+            } => row(
+                "libc",
+                &format!("that of {}:{}", under.folder.display(), under.tag),
+            ),
+            To::Oci { base: None, .. } => row(
                 "libc",
                 "this machine's, with its loader: the image needs no base",
             ),

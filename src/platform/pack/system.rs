@@ -3,7 +3,7 @@
 /// Whose libc the program will use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Libc {
-    /// The target machine's.
+    /// The target machine's, or the base image's.
     Target,
     /// A copy of ours in a folder of the package, through its own loader.
     Carried,

@@ -168,6 +168,7 @@ fn the_same_input_gives_the_same_bytes() {
     let oci = |name: &str| To::Oci {
         folder: folder.at(name),
         tag: "latest".into(),
+        base: None,
     };
     let first = pack(&request, &zip(&folder, "1.zip", false))
         .unwrap()
@@ -228,6 +229,7 @@ fn an_image_is_sound_and_complete() {
         &To::Oci {
             folder: place.clone(),
             tag: "v1".into(),
+            base: None,
         },
     )
     .unwrap();
@@ -288,6 +290,7 @@ fn an_image_is_sound_and_complete() {
         &To::Oci {
             folder: place,
             tag: "v1".into(),
+            base: None,
         },
     )
     .unwrap();
@@ -298,6 +301,7 @@ fn an_image_is_sound_and_complete() {
         &To::Oci {
             folder: folder.at("mine"),
             tag: "v1".into(),
+            base: None,
         },
     )
     .unwrap_err();
@@ -340,6 +344,7 @@ fn what_would_not_run_is_not_packed() {
     let image = To::Oci {
         folder: folder.at("image"),
         tag: "v1".into(),
+        base: None,
     };
     assert!(pack(&request, &image)
         .unwrap_err()
@@ -441,4 +446,89 @@ fn limits_are_said() {
         notices[1].contains("251.0 MB unpacked: Lambda takes 250.0 MB"),
         "{notices:?}"
     );
+}
+
+#[test]
+fn an_image_stands_on_another() {
+    let (folder, mut request) = workshop();
+    let oci = |name: &str, base: Option<&str>| To::Oci {
+        folder: folder.at(name),
+        tag: "v1".into(),
+        base: base.map(|base| Under {
+            folder: folder.at(base),
+            tag: "v1".into(),
+            target: None,
+        }),
+    };
+    pack(&request, &oci("below", None)).unwrap();
+    request.program = folder.write("run.sh", "#!/app/solver\n");
+    let packed = pack(&request, &oci("above", Some("below"))).unwrap();
+    assert!(
+        packed
+            .notices
+            .iter()
+            .any(|n| n.contains("glibc the base image has")),
+        "{:?}",
+        packed.notices
+    );
+    let read = |name: &str| {
+        let index: Value =
+            serde_json::from_slice(&fs::read(folder.at(name).join("index.json")).unwrap()).unwrap();
+        let manifest: Value =
+            serde_json::from_slice(&blob(&folder.at(name), &index["manifests"][0])).unwrap();
+        let config: Value =
+            serde_json::from_slice(&blob(&folder.at(name), &manifest["config"])).unwrap();
+        (manifest, config)
+    };
+    let ((below, below_config), (above, above_config)) = (read("below"), read("above"));
+    let layers = above["layers"].as_array().unwrap();
+    assert_eq!(
+        (layers.len(), &layers[..2]),
+        (4, &below["layers"].as_array().unwrap()[..])
+    );
+    let plain = above_config["rootfs"]["diff_ids"].as_array().unwrap();
+    assert_eq!(
+        (plain.len(), &plain[..2]),
+        (
+            4,
+            &below_config["rootfs"]["diff_ids"].as_array().unwrap()[..]
+        )
+    );
+    assert_eq!(above_config["config"]["Env"], below_config["config"]["Env"]);
+    // Nothing of ours lies where the base may have a link.
+    let mut names = Vec::new();
+    for layer in &layers[2..] {
+        let bytes = blob(&folder.at("above"), layer);
+        for entry in tar::Archive::new(GzDecoder::new(&bytes[..]))
+            .entries()
+            .unwrap()
+        {
+            names.push(
+                entry
+                    .unwrap()
+                    .path()
+                    .unwrap()
+                    .to_string_lossy()
+                    .into_owned(),
+            );
+        }
+    }
+    assert!(
+        names
+            .iter()
+            .all(|name| name == "bootstrap" || name.starts_with("package/")),
+        "{names:?}"
+    );
+
+    let wrong = pack(&request, &oci("x", Some("nowhere"))).unwrap_err();
+    assert!(wrong.contains("is it an OCI image layout?"), "{wrong}");
+    let first = layers[0]["digest"]
+        .as_str()
+        .unwrap()
+        .trim_start_matches("sha256:");
+    fs::remove_file(folder.at("below/blobs/sha256").join(first)).unwrap();
+    assert!(pack(&request, &oci("x", Some("below")))
+        .unwrap_err()
+        .contains(first));
+    assert!(!folder.at("x").exists());
 }

@@ -130,6 +130,15 @@ impl Tree {
         (Tree(a), Tree(b))
     }
 
+    /// All of it within a folder.
+    pub fn under(&self, folder: &str) -> Tree {
+        let all = self
+            .0
+            .iter()
+            .map(|(path, node)| (format!("{folder}/{path}"), node.clone()));
+        Tree(all.collect())
+    }
+
     /// The bytes of all files when unpacked.
     pub fn size(&self) -> io::Result<u64> {
         let mut all = 0;
