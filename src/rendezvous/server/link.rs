@@ -2,7 +2,7 @@
 
 use super::act::Verdict;
 use super::metrics::Metrics;
-use super::outbox::Outlet;
+use super::outbox::{Crowd, Outlet};
 use super::{Inner, LINGER, REQUEST, WRITE};
 use crate::rendezvous::message::{self, Role};
 use crate::rendezvous::registry::{Connection, Effect, Incoming};
@@ -39,6 +39,7 @@ impl Inner {
         };
         let (reading, writing) = tokio::io::split(TokioIo::new(upgraded));
         let mut reading = BufReader::with_capacity(FRAME, reading);
+        let crowd = entrance.outlet.crowd();
         let (written, mut all_written) = oneshot::channel::<()>();
         let patience = match role {
             Role::Owner => PAGE,
@@ -53,7 +54,7 @@ impl Inner {
             tokio::time::sleep(LINGER).await;
         };
         let why = tokio::select! {
-            why = self.read(connection, role, &mut reading) => why,
+            why = self.read((connection, role), &mut reading, &crowd) => why,
             _ = closed => "it did not take what was sent".into(),
         };
         self.gone(connection, &why);
@@ -70,9 +71,9 @@ impl Inner {
     /// Takes frames until there are no more; says why.
     async fn read(
         &self,
-        connection: Connection,
-        role: Role,
+        (connection, role): (Connection, Role),
         reading: &mut (impl AsyncReadExt + Unpin),
+        own: &Crowd,
     ) -> String {
         let mut body = Vec::new();
         loop {
@@ -96,6 +97,7 @@ impl Inner {
                 Ok(_) => return "its connection ended within a frame".into(),
                 Err(e) => return format!("its connection broke within a frame: {e}"),
             }
+            own.heard();
             Metrics::add(&self.metrics.frames_in, 1);
             Metrics::add(&self.metrics.bytes_in, (4 + length) as u64);
             match Incoming::decode(role, &body) {

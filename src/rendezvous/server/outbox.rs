@@ -33,6 +33,8 @@ pub(super) struct Outlet {
 pub(super) struct Crowd {
     bytes: AtomicUsize,
     gone: AtomicBool,
+    /// Its reader has said something lately: it is slow, not dead.
+    alive: AtomicBool,
     cleared: Notify,
 }
 
@@ -61,6 +63,11 @@ impl Outbox {
 }
 
 impl Crowd {
+    /// Its reader has said something.
+    pub(super) fn heard(&self) {
+        self.alive.store(true, Ordering::Relaxed);
+    }
+
     /// Waits until it has cleared, at most so long; true: it has.
     pub(super) async fn cleared(&self, most: Duration) -> bool {
         let wait = async {
@@ -78,7 +85,11 @@ impl Crowd {
 }
 
 impl Outlet {
-    /// Writes until there is nothing more to come, or the other end takes nothing for that long.
+    pub(super) fn crowd(&self) -> Arc<Crowd> {
+        self.crowd.clone()
+    }
+
+    /// Writes until there is nothing more to come, or the other end neither takes nor says anything for that long.
     pub(super) async fn write(mut self, mut writing: impl AsyncWrite + Unpin, patience: Duration) {
         while let Some(first) = self.queue.recv().await {
             let mut bytes = first;
@@ -96,9 +107,17 @@ impl Outlet {
                 writing.write_all(&bytes).await?;
                 writing.flush().await
             };
-            match tokio::time::timeout(patience, write).await {
-                Ok(Ok(())) => {}
-                _ => return,
+            tokio::pin!(write);
+            let written = loop {
+                match tokio::time::timeout(patience, &mut write).await {
+                    Ok(written) => break written,
+                    // Whoever renews its lease may take its time: its user reads page by page.
+                    Err(_) if self.crowd.alive.swap(false, Ordering::Relaxed) => {}
+                    Err(_) => return,
+                }
+            };
+            if written.is_err() {
+                return;
             }
             let before = self.crowd.bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
             if before - bytes.len() < CLEARED {
@@ -149,6 +168,38 @@ mod tests {
             drop(outbox);
             writer.await.unwrap();
             assert_eq!(theirs.read(&mut got).await.unwrap(), 0);
+        });
+    }
+
+    #[test]
+    fn who_is_slow_but_alive_is_waited_for() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.unwrap().block_on(async {
+            for alive in [true, false] {
+                let (outbox, outlet) = outbox();
+                let crowd = outlet.crowd();
+                let (ours, mut theirs) = tokio::io::duplex(10);
+                let patience = Duration::from_millis(20);
+                let writer = tokio::spawn(outlet.write(ours, patience));
+                assert!(outbox.put(vec![7; 1000].into()));
+                drop(outbox);
+                if alive {
+                    // On one thread: whenever the writer has lost patience, this comes before it does so again.
+                    let end = std::time::Instant::now() + 5 * patience;
+                    while std::time::Instant::now() < end {
+                        crowd.heard();
+                        tokio::task::yield_now().await;
+                        assert!(!writer.is_finished(), "it was given up");
+                    }
+                } else {
+                    writer.await.unwrap();
+                }
+                let mut got = Vec::new();
+                theirs.read_to_end(&mut got).await.unwrap();
+                assert_eq!(got.len() == 1000, alive);
+            }
         });
     }
 
