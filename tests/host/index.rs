@@ -37,7 +37,7 @@ fn each_pod_of_an_indexed_job_runs_its_ranks() {
     for pod in &mut pods {
         let status = pod.status();
         assert_eq!(status, 0, "{}", pod.err());
-        assert_eq!(pod.files(), 0);
+        pod.left_nothing();
         meeting.keeps_secrets(&pod.err());
     }
     assert_eq!(platform(&meeting).as_deref(), Some("kubernetes"));
@@ -108,5 +108,23 @@ fn the_platforms_signal_ends_a_job_of_one() {
     host.signal(libc::SIGTERM);
     assert_eq!(host.status(), 143);
     assert_eq!(meeting.written(0, 1), "up\nbye\n");
-    assert_eq!(host.files(), 0);
+    host.left_nothing();
+}
+
+#[test]
+fn a_host_that_is_killed_leaves_no_process_and_no_file() {
+    let nap = format!("{}.8", 200_000 + std::process::id());
+    let script = format!("touch $TMPDIR/file; sleep {nap} & echo up; wait");
+    let meeting = Meeting::of(&shell(2, &script));
+    let text = meeting.common().to_json();
+    let variables = [("MAYFLY_START", text.as_str()), ("MAYFLY_INDEX", "0")];
+    let host = Instance::start("killed", &[], &variables);
+    meeting.wait_for_output(0, "up");
+    meeting.wait_for_output(1, "up");
+    host.signal(libc::SIGKILL);
+    let lost = |e: &Event| matches!(e, Event::HostLost { instance: 0, .. });
+    meeting.wait("its loss", |events| events.iter().any(lost));
+    let gone = || crate::common::processes_with(&["sleep", &nap]).is_empty();
+    assert!(crate::common::eventually(gone), "processes are left");
+    host.left_nothing();
 }

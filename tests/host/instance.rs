@@ -84,9 +84,27 @@ impl Instance {
         std::fs::read_dir(folder).unwrap().count()
     }
 
-    /// What lies in its place for files.
+    /// What lies in its place for files, besides its own empty folder there.
     pub fn files(&self) -> usize {
-        std::fs::read_dir(self.folder.path("")).unwrap().count()
+        let entries = std::fs::read_dir(self.folder.path("")).unwrap().flatten();
+        let count = |entry: std::fs::DirEntry| {
+            let own = entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with("mayfly-host-");
+            match own {
+                true => std::fs::read_dir(entry.path()).map_or(0, Iterator::count),
+                false => 1,
+            }
+        };
+        entries.map(count).sum()
+    }
+
+    /// After its end nothing lies there, the folder itself included.
+    #[track_caller]
+    pub fn left_nothing(&self) {
+        let left = || std::fs::read_dir(self.folder.path("")).unwrap().count();
+        assert!(eventually(|| left() == 0), "{} files are left", left());
     }
 
     pub fn signal(&self, signal: i32) {

@@ -26,11 +26,12 @@ impl End {
 pub struct Outcome {
     pub instance: u32,
     pub attempt: u32,
+    /// In the order in which they came.
     pub ends: Vec<End>,
 }
 
 impl Outcome {
-    /// That of the first rank that failed.
+    /// That of the rank that failed first; those that were ended for it come later.
     pub fn status(&self) -> i32 {
         let statuses = self.ends.iter().map(End::status);
         statuses

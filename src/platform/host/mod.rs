@@ -66,6 +66,8 @@ pub struct Host {
     guard: Guard,
     nursery: Nursery,
     package: Option<Package>,
+    /// Where jobs have their folders; goes away with us, however we end.
+    base: Option<PathBuf>,
     children: Signal,
     /// Since when this process has been running.
     since: Instant,
@@ -98,8 +100,10 @@ fn start(options: Options, since: Instant) -> Result<i32, String> {
     };
     let cannot = |e: std::io::Error| format!("the host cannot start: {e}");
     let trust = Trust::parse(std::env::var(trust::VARIABLE).ok().as_deref())?;
+    // Where nothing can be written to, a start is told so when it comes.
+    let base = scratch::base(&std::env::temp_dir()).ok();
     // Forks while there is one thread.
-    let guard = Guard::start().map_err(cannot)?;
+    let guard = Guard::start(base.as_deref()).map_err(cannot)?;
     os::adopt_orphans();
     // A thread that looks up a name must not sit there, counting time, while the instance is frozen.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -113,6 +117,7 @@ fn start(options: Options, since: Instant) -> Result<i32, String> {
             guard,
             nursery: Nursery::new(os::raise_descriptors()).map_err(cannot)?,
             package: None,
+            base,
             children: signal(SignalKind::child()).map_err(cannot)?,
             since,
             jobs: 0,
@@ -160,8 +165,14 @@ async fn ended(ending: &mut Ending) -> i32 {
 }
 
 impl Host {
-    /// The place for what a job writes: TMPDIR, or /tmp, which can be written to everywhere.
+    /// The place for what a job writes, made again when somebody has tidied it away.
     fn scratch(&self) -> PathBuf {
-        std::env::temp_dir()
+        match &self.base {
+            Some(base) => {
+                let _ = scratch::make(base);
+                base.clone()
+            }
+            None => std::env::temp_dir(),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! A job's folder for temporary files.
+//! Folders for what jobs write.
 
 use crate::base::os;
 use crate::rendezvous::message::hex;
@@ -7,16 +7,30 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// Goes away with everything in it.
+/// The folder of all jobs of a host, below the machine's place for temporary files.
+pub fn base(below: &Path) -> io::Result<PathBuf> {
+    fresh(below, "mayfly-host")
+}
+
+/// For our eyes only.
+pub fn make(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().mode(0o700).create(path)
+}
+
+fn fresh(below: &Path, name: &str) -> io::Result<PathBuf> {
+    let mut number = [0; 8];
+    os::random(&mut number)?;
+    let path = below.join(format!("{name}-{}", hex(&number)));
+    make(&path)?;
+    Ok(path)
+}
+
+/// A job's folder for temporary files. Goes away with everything in it.
 pub struct Scratch(PathBuf);
 
 impl Scratch {
     pub fn new(base: &Path) -> io::Result<Scratch> {
-        let mut name = [0; 8];
-        os::random(&mut name)?;
-        let path = base.join(format!("mayfly-tmp-{}", hex(&name)));
-        fs::DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Scratch(path))
+        fresh(base, "mayfly-tmp").map(Scratch)
     }
 
     pub fn path(&self) -> &Path {

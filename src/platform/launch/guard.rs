@@ -6,6 +6,8 @@ use super::os;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::time::Duration;
 
 /// Our end of the pipe to the guard.
 pub struct Guard {
@@ -22,8 +24,8 @@ impl Drop for Guard {
 }
 
 impl Guard {
-    /// Forks the guard; only while this process has one thread.
-    pub fn start() -> io::Result<Guard> {
+    /// Forks the guard; only while this process has one thread. `folder` goes away with us, and with all that is in it.
+    pub fn start(folder: Option<&Path>) -> io::Result<Guard> {
         let (read, write) = os::pipe()?;
         match os::fork()? {
             Some(pid) => Ok(Guard {
@@ -36,6 +38,9 @@ impl Guard {
                 // Our caller's pipes must not stay open because of us, and the writing end must be the launcher's alone.
                 os::close_all_but(read.as_raw_fd());
                 watch(File::from(read));
+                if let Some(folder) = folder {
+                    remove(folder);
+                }
                 crate::base::os::leave(0)
             }
         }
@@ -72,5 +77,17 @@ fn watch(mut pipe: impl Read) {
     }
     for group in groups {
         os::kill(-group, libc::SIGKILL);
+    }
+}
+
+/// Who was killed a moment ago may still be writing there.
+fn remove(folder: &Path) {
+    for _ in 0..40 {
+        match std::fs::remove_dir_all(folder) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            _ => return,
+        }
     }
 }

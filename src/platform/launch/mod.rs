@@ -121,6 +121,7 @@ pub fn run(plan: &Plan) -> Result<i32, Refusal> {
         programs.push(program::Program::find(part)?);
     }
     // Forks while this process has only one thread.
-    let guard = guard::Guard::start().map_err(|e| Refusal::new(1, format!("cannot start: {e}")))?;
+    let guard =
+        guard::Guard::start(None).map_err(|e| Refusal::new(1, format!("cannot start: {e}")))?;
     supervise::supervise(plan, &programs, size as u32, guard)
 }

@@ -94,6 +94,8 @@ pub struct Running<'a> {
     limit: Option<Limit>,
     warned: bool,
     ranks: Vec<Rank>,
+    /// In the order in which they came.
+    ends: Vec<End>,
     /// Ends that are being told, each after the rank's output.
     reports: JoinSet<()>,
     /// The ranks' streams.
@@ -121,6 +123,7 @@ impl<'a> Running<'a> {
             limit,
             warned: false,
             ranks: Vec::new(),
+            ends: Vec::new(),
             reports: JoinSet::new(),
             streams: JoinSet::new(),
             kill_at: None,
@@ -376,6 +379,7 @@ impl<'a> Running<'a> {
                 },
             };
             rank.end = Some(end);
+            self.ends.push(end);
             rank.input = None;
             self.peak_kib += ended.peak_kib;
             // The number of an empty group may soon belong to somebody else.
@@ -420,7 +424,7 @@ impl<'a> Running<'a> {
         self.streams.shutdown().await;
         self.reports.shutdown().await;
         Verdict {
-            ends: self.ranks.iter().filter_map(|rank| rank.end).collect(),
+            ends: self.ends,
             why: self.why,
             unfit: self.unfit,
             lost: self.lost,
