@@ -5,7 +5,7 @@ use mayfly::platform::task::{Part, Stdin, Task};
 use mayfly::rendezvous::message::{
     Errand, Event, Frame, FromHost, FromOwner, Ticket, ToHost, ToMember, ToOwner, ToService,
 };
-use mayfly::wire::{address, frame, hello, relay};
+use mayfly::wire::{address, frame, hello, note, relay};
 use std::path::PathBuf;
 
 struct Seeds {
@@ -55,13 +55,22 @@ fn wire(seeds: &mut Seeds) {
         };
         seeds.put("frame", &header.encode());
     }
-    let greeting = hello::Hello {
-        job: [1; 16],
-        from: 2,
-        to: 3,
-        nonce: [4; 16],
-    };
-    seeds.put("hello", &greeting.encode());
+    for (role, path) in [
+        (hello::Role::Dialler, hello::Path::Private),
+        (hello::Role::Listener, hello::Path::Punched),
+        (hello::Role::Dialler, hello::Path::Relayed),
+    ] {
+        let greeting = hello::Hello {
+            role,
+            path,
+            sealed: true,
+            job: [1; 16],
+            from: 2,
+            to: 3,
+            nonce: [4; 16],
+        };
+        seeds.put("hello", &greeting.encode());
+    }
     seeds.put("relay", &relay::greeting(&[8; 16]));
     for op in [relay::Op::Observe, relay::Op::Dial, relay::Op::Listen] {
         let request = relay::Request {
@@ -76,7 +85,12 @@ fn wire(seeds: &mut Seeds) {
     seeds.put("relay", b"relay.example:7718,relay.example:7719");
     for address in addresses() {
         seeds.put("address", &address.encode());
+        // A table of two of them.
+        let one = address.encode();
+        let entry = [&(one.len() as u32).to_le_bytes()[..], &one].concat();
+        seeds.put("note", &[&[2], &entry[..], &entry].concat());
     }
+    seeds.put("note", &note::Note::Call(1).encode());
 }
 
 fn addresses() -> Vec<address::Address> {
@@ -103,6 +117,11 @@ fn addresses() -> Vec<address::Address> {
             segment,
             port: 4000,
             ips: ips.to_vec(),
+            public: Some("203.0.113.7:4000".parse().expect("an address")),
+            symmetric: true,
+            punches: true,
+            relays: true,
+            key: Some([8; 32]),
         })
         .collect()
 }
@@ -366,7 +385,18 @@ fn texts(seeds: &mut Seeds) {
         attempt: 2,
         pass: [8; 32],
     };
-    seeds.put("start", start.to_json().as_bytes());
+    let json = start.to_json();
+    seeds.put("start", json.as_bytes());
+    seeds.put("letter", json.as_bytes());
+    seeds.put("letter", format!("{{\"value\":{json}}}").as_bytes());
+    seeds.put(
+        "letter",
+        format!("{{\"body\":{json:?},\"isBase64Encoded\":false}}").as_bytes(),
+    );
+    seeds.put(
+        "letter",
+        b"{\"mayfly\":1,\"name\":\"a\",\"program\":\"app/a\",\"libraries\":[\"lib/app\"]}",
+    );
     for path in ["member/1/0", "host/3/1", "owner", "https://[::1]:7717"] {
         seeds.put("path", path.as_bytes());
     }

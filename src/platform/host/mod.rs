@@ -2,7 +2,7 @@
 //! start; everything else it learns from the rendezvous. It outlives its job, since platforms keep instances warm, and
 //! nothing of one job is left for the next.
 
-mod answer;
+pub mod answer;
 mod clock;
 mod contract;
 mod forward;
@@ -11,9 +11,9 @@ mod index;
 mod input;
 mod job;
 mod lambda;
-mod letter;
+pub mod letter;
 mod machine;
-mod openwhisk;
+pub mod openwhisk;
 mod prepare;
 mod scratch;
 mod streams;
