@@ -27,6 +27,8 @@ pub const HEADS: [Duration; 2] = [Duration::ZERO, Duration::from_millis(300)];
 /// meets the other's; so they must be dense where the way is short.
 const JITTER: [Duration; 2] = [Duration::from_micros(300), Duration::from_millis(6)];
 const ROUND_TRIPS: u32 = 4;
+/// Attempts without a pause while each is refused at once.
+const BURST: u32 = 24;
 /// So often may relays refuse or fail, and the first pause after that, which doubles.
 const REFUSALS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(50);
@@ -61,7 +63,7 @@ struct Way {
     next: Instant,
     /// The attempt under way, or the way, is given up.
     until: Instant,
-    /// Failures so far; of a relay.
+    /// Attempts so far; of a relay those that failed.
     tries: u32,
     over: bool,
     /// The peer did not come, for no fault of the way's.
@@ -297,10 +299,25 @@ impl Tcp {
             return;
         };
         let ours = self.hello(peer, Path::Punched);
-        let made = net::connect_from(self.only, self.port, target).and_then(|fd| {
-            let link = Link::new(fd, Effort::Punch, target.to_string(), ours);
-            self.insert(link, true)
-        });
+        let mut left = BURST;
+        let mut tries = 0;
+        let made = loop {
+            let begun = net::connect_from(self.only, self.port, target);
+            left -= 1;
+            tries += 1;
+            // Where the way is short the refusal is here already.
+            let begun = begun.and_then(|fd| net::outcome(&fd).map(|()| fd));
+            if begun.is_err() && left > 0 {
+                continue;
+            }
+            break begun.and_then(|fd| {
+                let link = Link::new(fd, Effort::Punch, target.to_string(), ours);
+                self.insert(link, true)
+            });
+        };
+        if let Some(meeting) = &mut self.peers[peer as usize].meeting {
+            meeting.punch.tries += tries;
+        }
         match made {
             Ok(at) => {
                 if let Some(meeting) = &mut self.peers[peer as usize].meeting {
@@ -378,7 +395,8 @@ impl Tcp {
         let most = (now - punch.tried) * ROUND_TRIPS;
         let most = most.clamp(JITTER[0], JITTER[1]).as_micros() as u64;
         punch.next = now + Duration::from_micros(random % most);
-        punch.said = Some(format!("punching to {target}: {error}"));
+        let tries = punch.tries;
+        punch.said = Some(format!("punching to {target}: {error} ({tries} attempts)"));
     }
 
     fn miss_relay(&mut self, peer: u32, now: Instant, error: &io::Error) {
