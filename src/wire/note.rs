@@ -16,6 +16,10 @@ pub enum Note {
     Answer(u32),
     /// You are lost to me already.
     Refusal(u32),
+    /// Punching: the next round, of this number.
+    Next(u32),
+    /// I connect in this round now, and so do you.
+    Go(u32),
 }
 
 impl Note {
@@ -24,6 +28,8 @@ impl Note {
             Note::Call(effort) => (b'c', effort),
             Note::Answer(effort) => (b'a', effort),
             Note::Refusal(effort) => (b'r', effort),
+            Note::Next(round) => (b'n', round),
+            Note::Go(round) => (b'g', round),
         };
         let mut out = [0; NOTE];
         out[..4].copy_from_slice(MAGIC);
@@ -40,6 +46,8 @@ impl Note {
             (true, b'c') => Some(Note::Call(effort)),
             (true, b'a') => Some(Note::Answer(effort)),
             (true, b'r') => Some(Note::Refusal(effort)),
+            (true, b'n') => Some(Note::Next(effort)),
+            (true, b'g') => Some(Note::Go(effort)),
             _ => None,
         }
     }
@@ -51,7 +59,13 @@ mod tests {
 
     #[test]
     fn notes_survive_the_wire_and_nonsense_is_none() {
-        for note in [Note::Call(7), Note::Answer(u32::MAX), Note::Refusal(1)] {
+        for note in [
+            Note::Call(7),
+            Note::Answer(u32::MAX),
+            Note::Refusal(1),
+            Note::Next(2),
+            Note::Go(3),
+        ] {
             let bytes = note.encode();
             assert_eq!(Note::decode(&bytes), Some(note));
             assert_eq!(Note::decode(&bytes[..NOTE - 1]), None);

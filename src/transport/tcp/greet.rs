@@ -485,7 +485,9 @@ impl Tcp {
     pub(super) fn failed_effort(&mut self, at: u32, link: &Link, error: &io::Error) {
         match link.effort {
             Effort::Dial => self.failed_attempt(link.peer, at, error),
-            Effort::Punch | Effort::Relay => self.missed(link.peer, at, error),
+            Effort::Punch | Effort::Relay => {
+                self.missed(link.peer, at, link.since.elapsed(), error);
+            }
             Effort::Theirs => (),
         }
     }

@@ -1,8 +1,6 @@
 //! Meeting a peer that cannot be dialled: one side calls by a note, the other answers, and both try the same ways.
 //!
-//! *Punching* (TCP simultaneous open, RFC 9293 §3.5): each connects from its listener's port to where a relay sees the
-//! other's. A translator that drops what nobody asked for lets it pass at once; one that answers with a reset makes both
-//! try until their first packets cross, some hundred times if need be. *A relay* joins two connections. It begins a
+//! *Punching* (`punch`): each connects to where a relay sees the other. *A relay* joins two connections; it begins a
 //! little later, and when punching succeeds after it, the frames move over (`rest`).
 //!
 //! Whoever computes answers when it next calls MPI, so a call waits for long; a meeting that has begun does not.
@@ -22,13 +20,6 @@ use std::time::{Duration, Instant};
 const PUNCH: Duration = Duration::from_secs(6);
 /// When they begin to punch, and when they go to the relay as well.
 pub const HEADS: [Duration; 2] = [Duration::ZERO, Duration::from_millis(300)];
-/// The longest pause between two attempts to punch: random, so that both sides do not keep missing each other, and no
-/// more than some times what a refusal takes to come back (and at least the shorter one). Within that time an attempt
-/// meets the other's; so they must be dense where the way is short.
-const JITTER: [Duration; 2] = [Duration::from_micros(300), Duration::from_millis(6)];
-const ROUND_TRIPS: u32 = 4;
-/// Attempts without a pause while each is refused at once.
-const BURST: u32 = 24;
 /// So often may relays refuse or fail, and the first pause after that, which doubles.
 const REFUSALS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(50);
@@ -45,38 +36,42 @@ pub struct Meeting {
     effort: u32,
     begun: Instant,
     /// `Some`: called and not answered; when to call again, and the pause after that.
-    calls: Option<(Instant, Duration)>,
+    pub calls: Option<(Instant, Duration)>,
     /// Since when both are at it, and how long they were in earlier rounds.
-    since: Instant,
+    pub since: Instant,
     spent: Duration,
-    punch: Way,
-    relay: Way,
+    pub punch: Way,
+    pub relay: Way,
 }
 
 /// One way of a meeting.
-struct Way {
+pub struct Way {
     /// The attempt under way.
-    link: u32,
-    /// When the last attempt began.
-    tried: Instant,
+    pub link: u32,
+    /// Of punching: the round; the peer was asked for it, and this rank has tried.
+    pub round: u32,
+    pub asked: bool,
+    pub shot: bool,
     /// The next attempt, when none is under way.
-    next: Instant,
+    pub next: Instant,
     /// The attempt under way, or the way, is given up.
     until: Instant,
     /// Attempts so far; of a relay those that failed.
-    tries: u32,
+    pub tries: u32,
     over: bool,
     /// The peer did not come, for no fault of the way's.
     alone: bool,
     /// What was heard last.
-    said: Option<String>,
+    pub said: Option<String>,
 }
 
 impl Way {
     fn new(now: Instant) -> Way {
         Way {
             link: NONE,
-            tried: now,
+            round: 0,
+            asked: false,
+            shot: false,
             next: now,
             until: now,
             tries: 0,
@@ -142,7 +137,7 @@ impl Tcp {
         self.send_note(peer, Note::Call(effort));
     }
 
-    fn send_note(&self, peer: u32, note: Note) {
+    pub(super) fn send_note(&self, peer: u32, note: Note) {
         if let Some(courier) = &self.ways.courier {
             courier.send(PeerId(peer), &note.encode());
         }
@@ -167,7 +162,9 @@ impl Tcp {
                     self.end_meeting(from);
                     self.unmet(from, "it has given this rank up".to_string());
                 }
-                Some(_) => (),
+                Some(Note::Next(round)) => self.drum(from, round),
+                Some(Note::Go(round)) => self.shoot(from, round),
+                Some(Note::Answer(_) | Note::Refusal(_)) => (),
                 None => debug!("rank {from} sent a note that cannot be read"),
             }
         }
@@ -270,7 +267,7 @@ impl Tcp {
             if late {
                 self.remove(at);
                 let error = io::Error::from(io::ErrorKind::TimedOut);
-                self.missed(peer, at, &error);
+                self.missed(peer, at, Duration::ZERO, &error);
             }
         }
         let Some(meeting) = &mut self.peers[peer as usize].meeting else {
@@ -280,8 +277,7 @@ impl Tcp {
         if !punch.over && punch.link == NONE && now >= punch.until {
             punch.over = true;
         }
-        if !punch.over && punch.link == NONE && now >= punch.next {
-            punch.tried = now;
+        if !punch.over {
             self.punch(peer, now);
         }
         let Some(meeting) = &mut self.peers[peer as usize].meeting else {
@@ -292,40 +288,6 @@ impl Tcp {
             self.go_to_relay(peer, now);
         }
         self.part(peer, now);
-    }
-
-    fn punch(&mut self, peer: u32, now: Instant) {
-        let Some(target) = self.peers[peer as usize].public else {
-            return;
-        };
-        let ours = self.hello(peer, Path::Punched);
-        let mut left = BURST;
-        let mut tries = 0;
-        let made = loop {
-            let begun = net::connect_from(self.only, self.port, target);
-            left -= 1;
-            tries += 1;
-            // Where the way is short the refusal is here already.
-            let begun = begun.and_then(|fd| net::outcome(&fd).map(|()| fd));
-            if begun.is_err() && left > 0 {
-                continue;
-            }
-            break begun.and_then(|fd| {
-                let link = Link::new(fd, Effort::Punch, target.to_string(), ours);
-                self.insert(link, true)
-            });
-        };
-        if let Some(meeting) = &mut self.peers[peer as usize].meeting {
-            meeting.punch.tries += tries;
-        }
-        match made {
-            Ok(at) => {
-                if let Some(meeting) = &mut self.peers[peer as usize].meeting {
-                    meeting.punch.link = at;
-                }
-            }
-            Err(error) => self.miss_punch(peer, now, &error),
-        }
     }
 
     fn go_to_relay(&mut self, peer: u32, now: Instant) {
@@ -370,33 +332,19 @@ impl Tcp {
     }
 
     /// An attempt came to nothing; its connection is gone.
-    pub(super) fn missed(&mut self, peer: u32, at: u32, error: &io::Error) {
+    pub(super) fn missed(&mut self, peer: u32, at: u32, took: Duration, error: &io::Error) {
         let now = Instant::now();
         let Some(meeting) = &mut self.peers[peer as usize].meeting else {
             return;
         };
         if meeting.punch.link == at {
             meeting.punch.link = NONE;
-            self.miss_punch(peer, now, error);
+            self.miss_punch(peer, took, error);
         } else if meeting.relay.link == at {
             meeting.relay.link = NONE;
             self.miss_relay(peer, now, error);
         }
         self.part(peer, now);
-    }
-
-    fn miss_punch(&mut self, peer: u32, now: Instant, error: &io::Error) {
-        let random = self.random();
-        let p = &mut self.peers[peer as usize];
-        let (Some(meeting), Some(target)) = (&mut p.meeting, p.public) else {
-            return;
-        };
-        let punch = &mut meeting.punch;
-        let most = (now - punch.tried) * ROUND_TRIPS;
-        let most = most.clamp(JITTER[0], JITTER[1]).as_micros() as u64;
-        punch.next = now + Duration::from_micros(random % most);
-        let tries = punch.tries;
-        punch.said = Some(format!("punching to {target}: {error} ({tries} attempts)"));
     }
 
     fn miss_relay(&mut self, peer: u32, now: Instant, error: &io::Error) {
@@ -494,7 +442,7 @@ impl Tcp {
     }
 
     /// A number that differs between ranks and calls.
-    fn random(&mut self) -> u64 {
+    pub(super) fn random(&mut self) -> u64 {
         self.dice ^= self.dice << 13;
         self.dice ^= self.dice >> 7;
         self.dice ^= self.dice << 17;

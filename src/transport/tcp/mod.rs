@@ -20,6 +20,7 @@ mod meetings;
 pub mod net;
 mod observe;
 mod poll;
+mod punch;
 mod rest;
 mod seal;
 #[cfg(test)]
@@ -55,7 +56,8 @@ struct Peer {
     /// Its address is known.
     introduced: bool,
     targets: Vec<SocketAddr>,
-    /// How a relay sees it.
+    /// Its listener's port, and how a relay sees it.
+    port: u16,
     public: Option<SocketAddr>,
     symmetric: bool,
     punches: bool,
@@ -193,8 +195,10 @@ impl Tcp {
 
     /// Writes where and how this rank is reached.
     pub fn describe(&self, address: &mut Address) {
-        address.port = if self.ways.direct { self.port } else { 0 };
-        address.ips = self.ips.clone();
+        address.port = self.port;
+        if self.ways.direct {
+            address.ips = self.ips.clone();
+        }
         address.public = self.ways.public;
         address.symmetric = self.ways.symmetric;
         address.punches = self.ways.punches();

@@ -123,6 +123,7 @@ impl Tcp {
             .into_iter()
             .map(|ip| SocketAddr::new(ip, address.port))
             .collect();
+        p.port = address.port;
         p.public = address.public;
         p.symmetric = address.symmetric;
         p.punches = address.punches;
