@@ -20,6 +20,9 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 const ANSWER: Duration = Duration::from_secs(30);
 /// How long one address may take to answer a connection's beginning.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a machine that answers may say that nobody listens there. A network that is not ready yet is silent instead,
+/// so this is an end, and whoever waits on costs money.
+const REFUSED: Duration = Duration::from_secs(6);
 /// Frames that may wait to be written; whoever says more waits.
 const QUEUE: usize = 16;
 /// Silences of a quarter lease in a row after which the service counts as gone.
@@ -44,16 +47,24 @@ pub async fn connect(place: &Place, patience: Duration) -> io::Result<Stream> {
         .map_err(trouble)
 }
 
-/// Until it works, the failure is final ([`io::ErrorKind::InvalidData`]) or the time is over.
+/// Until it works, the failure is final ([`io::ErrorKind::InvalidData`], or refused for long) or the time is over.
 async fn retry<T, F: std::future::Future<Output = io::Result<T>>>(
     patience: Duration,
     mut attempt: impl FnMut() -> F,
 ) -> io::Result<T> {
     let end = Instant::now() + patience;
     let mut pause = Duration::from_millis(20);
+    let mut refused: Option<Instant> = None;
     loop {
         match attempt().await {
             Err(e) if e.kind() != io::ErrorKind::InvalidData && Instant::now() + pause < end => {
+                refused = match e.kind() {
+                    io::ErrorKind::ConnectionRefused => refused.or_else(|| Some(Instant::now())),
+                    _ => None,
+                };
+                if refused.is_some_and(|since| since.elapsed() > REFUSED) {
+                    return Err(e);
+                }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(1));
             }
