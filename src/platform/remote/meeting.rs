@@ -83,7 +83,7 @@ impl Meeting {
         let (job, secret) = create(&near, &key, opening).await?;
         let link = dial::owner(&near, &job, &secret, PATIENCE)
             .await
-            .map_err(|e| refusal(e.to_string()))?;
+            .map_err(|e| refusal(of_rendezvous(&near, e.to_string())))?;
         Ok(Job {
             common: start::Common {
                 place: start::Place {
@@ -225,6 +225,15 @@ fn advertised(advertise: Option<&str>, bound: IpAddr, port: u16) -> Result<(Stri
     }
 }
 
+/// A connection's own error does not say whose it was.
+fn of_rendezvous(place: &Place, why: String) -> String {
+    if why.contains("rendezvous") {
+        why
+    } else {
+        format!("the rendezvous {place}: {why}")
+    }
+}
+
 /// `POST /v1/jobs`.
 async fn create(
     place: &Place,
@@ -242,7 +251,8 @@ async fn create(
         ..JobRequest::new(opening.size)
     };
     let operator = Operator::new(place.clone(), key.to_string()).map_err(refusal)?;
-    let created = operator.create(&request).await.map_err(refusal)?;
+    let created = operator.create(&request).await;
+    let created = created.map_err(|why| refusal(of_rendezvous(place, why)))?;
     match (unhex(&created.job), unhex(&created.secret)) {
         (Some(job), Some(secret)) => Ok((job, secret)),
         _ => Err(refusal(format!(
