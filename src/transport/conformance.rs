@@ -7,6 +7,7 @@ use crate::transport::sim::Settings;
 use crate::transport::station::Station;
 use crate::transport::{Links, Options, Outside, Sent, Sink};
 use crate::wire::frame::{Header, Kind};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Barrier;
 use std::time::Duration;
 
@@ -123,16 +124,30 @@ fn links(over: Over, ranks: u32, station: &Station) -> Vec<Links> {
     links
 }
 
+struct Deaf;
+
+impl Sink for Deaf {
+    fn frame(&mut self, _: PeerId, _: &Header, _: &[u8]) {}
+    fn lost(&mut self, _: PeerId, _: &str) {}
+}
+
 /// Runs `rank` for each of the ranks, each in a thread of its own.
 fn run(over: Over, ranks: u32, rank: impl Fn(u32, &mut Links, &Barrier) + Sync) {
     let barrier = Barrier::new(ranks as usize);
+    let left = AtomicU32::new(ranks);
     let (all, _station) = cluster(over, ranks);
     std::thread::scope(|scope| {
         for (me, mut links) in all.into_iter().enumerate() {
-            let (rank, barrier) = (&rank, &barrier);
+            let (rank, barrier, left) = (&rank, &barrier, &left);
             scope.spawn(move || {
                 rank(me as u32, &mut links, barrier);
-                barrier.wait();
+                // Whoever is done looks on, as a rank in MPI_Finalize does: others may wait for it to give up a
+                // connection.
+                left.fetch_sub(1, Ordering::SeqCst);
+                while left.load(Ordering::SeqCst) > 0 {
+                    links.poll(&mut Deaf);
+                    std::thread::sleep(Duration::from_micros(100));
+                }
                 links.close();
             });
         }
