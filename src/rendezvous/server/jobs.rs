@@ -11,12 +11,29 @@ use hyper::header::HeaderValue;
 use hyper::{Request, StatusCode};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A request's body without its task, bytes.
 const BODY: usize = 16 * 1024;
+/// What is still read of a body that is too large, bytes.
+const DISCARD: usize = 16 << 20;
 /// The most that is kept of a job's output, bytes.
 const LOG_MAX: usize = 16 << 20;
+
+/// Takes what comes of a body that is refused, within bounds: closing on unread bytes would reset the connection, and
+/// the sender might never read why.
+async fn discard(mut body: Incoming) {
+    let taking = async {
+        let mut left = DISCARD;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, |data| data.len()));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(1), taking).await;
+}
 
 /// What `POST /v1/jobs` takes.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -204,13 +221,18 @@ impl Inner {
             return self.deny(denied, peer);
         }
         let most = TASK_MAX + BODY;
-        if request.body().size_hint().lower() > most as u64 {
+        let mut sent = request.into_body();
+        if sent.size_hint().lower() > most as u64 {
+            discard(sent).await;
             return self.oversized();
         }
-        let body = Limited::new(request.into_body(), most).collect();
+        let body = Limited::new(&mut sent, most).collect();
         let body = match tokio::time::timeout(self.gate.patience(), body).await {
             Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(_)) => return self.oversized(),
+            Ok(Err(_)) => {
+                discard(sent).await;
+                return self.oversized();
+            }
             Err(_) => {
                 self.metrics.refused("slow");
                 return plain(StatusCode::REQUEST_TIMEOUT, "the body does not come\n");
