@@ -5,4 +5,5 @@ pub mod constant;
 pub mod error;
 pub mod id;
 pub mod os;
+pub mod span;
 pub mod trace;

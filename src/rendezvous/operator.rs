@@ -144,7 +144,7 @@ impl Operator {
 }
 
 /// The reason that says most.
-fn innermost(error: &dyn std::error::Error) -> String {
+pub fn innermost(error: &dyn std::error::Error) -> String {
     let mut inner = error;
     while let Some(source) = inner.source() {
         inner = source;

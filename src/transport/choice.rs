@@ -4,6 +4,7 @@
 use crate::base::config::Config;
 use crate::base::error::Result;
 use crate::base::id::PeerId;
+use crate::base::span;
 use crate::transport::links::{Links, Route};
 use crate::transport::Known;
 
@@ -167,7 +168,11 @@ impl Links {
             said.entry(how).or_default().push(rank);
         }
         for (how, ranks) in said {
-            info!("rank {}: {how}: {}", self.me.0, spans(&ranks));
+            info!(
+                "rank {}: {how}: {}",
+                self.me.0,
+                span::list(&span::spans(&ranks))
+            );
         }
         Ok(())
     }
@@ -248,34 +253,9 @@ fn near(a: &Address, b: &Address) -> bool {
     a.boot == b.boot
 }
 
-/// `0-3, 7`.
-fn spans(ranks: &[u32]) -> String {
-    let mut out: Vec<String> = Vec::new();
-    let mut i = 0;
-    while i < ranks.len() {
-        let mut end = i;
-        while end + 1 < ranks.len() && ranks[end + 1] == ranks[end] + 1 {
-            end += 1;
-        }
-        out.push(if end == i {
-            ranks[i].to_string()
-        } else {
-            format!("{}-{}", ranks[i], ranks[end])
-        });
-        i = end + 1;
-    }
-    out.join(", ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ranks_are_said_in_spans() {
-        assert_eq!(spans(&[0, 1, 2, 5, 7, 8]), "0-2, 5, 7-8");
-        assert_eq!(spans(&[]), "");
-    }
 
     #[test]
     fn an_unknown_transport_is_named() {

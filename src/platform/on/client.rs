@@ -1,6 +1,7 @@
 //! What all platforms' HTTP has in common: the client, and how answers are put into words.
 
 use super::{Again, Failure};
+use crate::rendezvous::operator::innermost;
 use reqwest::header::HeaderMap;
 use reqwest::{Response, StatusCode};
 use rustls::pki_types::pem::PemObject;
@@ -64,11 +65,7 @@ pub fn bundles(variables: &[&str]) -> Vec<String> {
 
 /// The innermost reason of an error, without the URL.
 pub fn cause(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    one_line(&innermost.to_string())
+    one_line(&innermost(error))
 }
 
 /// A request that got no answer, or only a part of one.

@@ -1,5 +1,6 @@
 //! Who failed first, and what is said of it: events in, a verdict out. Pure; time is an argument.
 
+use crate::base::span;
 use crate::platform::launch::os::signal_name;
 use crate::rendezvous::message::{exit_status, Event};
 use std::time::{Duration, Instant};
@@ -197,23 +198,9 @@ impl Standing {
 /// `0, 3, 7-9`, cut after some.
 pub fn ranges(numbers: &[u32]) -> String {
     const MOST: usize = 12;
-    let mut runs: Vec<(u32, u32)> = Vec::new();
-    for &number in numbers {
-        match runs.last_mut() {
-            Some((_, last)) if *last + 1 == number => *last = number,
-            _ => runs.push((number, number)),
-        }
-    }
-    let shown: Vec<String> = runs
-        .iter()
-        .take(MOST)
-        .map(|(first, last)| match last - first {
-            0 => first.to_string(),
-            _ => format!("{first}-{last}"),
-        })
-        .collect();
-    let more = if runs.len() > MOST { ", ..." } else { "" };
-    shown.join(", ") + more
+    let spans = span::spans(numbers);
+    let more = if spans.len() > MOST { ", ..." } else { "" };
+    span::list(&spans[..spans.len().min(MOST)]) + more
 }
 
 #[cfg(test)]

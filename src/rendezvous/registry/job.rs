@@ -5,6 +5,7 @@ use super::fence::Fence;
 use super::host::Instance;
 use super::member::Member;
 use super::{Connection, Effect, Event, Plan, Summary, Time};
+use crate::base::span;
 use crate::rendezvous::message::{ToHost, ToMember, ToOwner, OBSERVER};
 use std::collections::BTreeMap;
 
@@ -335,24 +336,11 @@ impl Job {
 /// "3, 7-9, 12": ascending numbers in few words.
 pub(super) fn ranges(numbers: &[u32]) -> String {
     const SHOWN: usize = 16;
-    let mut runs: Vec<(u32, u32)> = Vec::new();
-    for &n in numbers {
-        match runs.last_mut() {
-            Some((_, end)) if *end + 1 == n => *end = n,
-            _ => runs.push((n, n)),
-        }
+    let spans = span::spans(numbers);
+    let (shown, rest) = spans.split_at(spans.len().min(SHOWN));
+    let shown = span::list(shown);
+    match rest.iter().map(|span| span.count()).sum::<u32>() {
+        0 => shown,
+        left => format!("{shown}, {left} more"),
     }
-    let left = runs.iter().skip(SHOWN).map(|(a, b)| b - a + 1).sum::<u32>();
-    let mut shown: Vec<String> = runs
-        .iter()
-        .take(SHOWN)
-        .map(|(start, end)| match end - start {
-            0 => start.to_string(),
-            _ => format!("{start}-{end}"),
-        })
-        .collect();
-    if left > 0 {
-        shown.push(format!("{left} more"));
-    }
-    shown.join(", ")
 }
