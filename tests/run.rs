@@ -545,10 +545,22 @@ fn few_descriptors_are_enough_or_it_is_said() {
 
 #[test]
 fn a_standalone_rendezvous_serves_and_its_death_ends_the_ranks() {
-    let folder = common::Folder::new("serve");
+    standalone("serve-plain", &[]);
+}
+
+#[test]
+fn so_does_one_that_speaks_tls() {
+    standalone("serve-tls", &["--tls"]);
+}
+
+/// Jobs of ranks here at a rendezvous that is started with these flags.
+fn standalone(name: &str, flags: &[&str]) {
+    let folder = common::Folder::new(name);
     let key = folder.path("key");
     let mut serve = mayfly();
-    serve.args(["serve", "--listen", "127.0.0.1:0", "--key-file", &key]);
+    serve
+        .args(["serve", "--listen", "127.0.0.1:0", "--key-file", &key])
+        .args(flags);
     let mut serve = serve
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -563,6 +575,10 @@ fn a_standalone_rendezvous_serves_and_its_death_ends_the_ranks() {
             .args(ranks);
         common::run(&mut command)
     };
+    assert_eq!(
+        url.contains("https://") && url.contains('#'),
+        !flags.is_empty()
+    );
     let run = there(&["-n", "3", &member()]);
     assert_eq!((run.status, run.out.lines().count()), (0, 3), "{}", run.err);
     let run = there(&["-n", "3", &member(), "abort", "1", "5"]);
@@ -581,6 +597,16 @@ fn a_standalone_rendezvous_serves_and_its_death_ends_the_ranks() {
         "{}",
         run.err
     );
+    if let Some((bare, _)) = url.split_once('#') {
+        // Whoever does not know its pin does not speak to it, with or without TLS.
+        for address in [bare.to_string(), bare.replace("https", "http")] {
+            let mut command = mayfly();
+            command.args(["run", "--rendezvous", &address, "--key-file", &key, "true"]);
+            let run = common::run(&mut command);
+            assert_eq!(run.status, 1, "{address}");
+            assert!(run.err.contains(&address), "{}", run.err);
+        }
+    }
     // Two jobs at once do not see each other.
     let (one, two) = std::thread::scope(|scope| {
         let one = scope.spawn(|| there(&["-n", "2", &member(), "wait", "200"]));

@@ -23,7 +23,9 @@ Flags may begin with one dash or two; those of mpiexec (MPICH) and of mpirun (Op
   --timeout SECONDS          ends the job after this time, with status 124
   -configfile, --app FILE    one program with its flags a line
   -usize N                   MPI_UNIVERSE_SIZE (the number of ranks)
-  --rendezvous HOST:PORT     a running `mayfly serve`, whose operator's key is in MAYFLY_OPERATOR_KEY or --key-file FILE
+  --rendezvous https://HOST:PORT#PIN
+                             a running `mayfly serve` (the address that it prints), whose operator's key is in
+                             MAYFLY_OPERATOR_KEY or --key-file FILE
   --on PLATFORM              ranks elsewhere, see below
 Accepted without effect: -ppn, -N, -npernode, --oversubscribe, --bind-to, --map-by, --rank-by, --allow-run-as-root, --mca.
 

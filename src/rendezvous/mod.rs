@@ -10,6 +10,8 @@ pub mod registry;
 #[cfg(feature = "command")]
 pub mod dial;
 #[cfg(feature = "command")]
+pub mod forward;
+#[cfg(feature = "command")]
 pub mod operator;
 #[cfg(feature = "command")]
 pub mod place;

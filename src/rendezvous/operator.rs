@@ -1,5 +1,6 @@
 //! The operator's end: opens, lists, reads and ends jobs at a `mayfly serve`, over HTTP or HTTPS.
 
+use crate::rendezvous::message::unhex;
 use crate::rendezvous::place::Place;
 use crate::rendezvous::server::{JobCreated, JobRequest, JobStatus, JOB_STATE, LOG_LOST, LOG_NEXT};
 use crate::rendezvous::tls;
@@ -49,6 +50,22 @@ impl Operator {
         let body = serde_json::to_vec(wanted).map_err(|e| e.to_string())?;
         let answer = self.ask(Method::POST, "/v1/jobs", Some(body)).await?;
         self.json(answer).await
+    }
+
+    /// Opens a job whose ranks we start ourselves: its number and its secret.
+    pub async fn open(&self, wanted: &JobRequest) -> Result<([u8; 16], [u8; 32]), String> {
+        if !self.place.tls && !self.place.is_near() {
+            crate::warning!(
+                "the rendezvous {} is spoken to without TLS: whoever listens on the way can take a rank's place (mayfly \
+                 serve has TLS unless told otherwise)",
+                self.place
+            );
+        }
+        let created = self.create(wanted).await?;
+        match (unhex(&created.job), unhex(&created.secret)) {
+            (Some(job), Some(secret)) => Ok((job, secret)),
+            _ => Err(self.trouble("its answer is not understood")),
+        }
     }
 
     /// All jobs that it remembers, the youngest first.

@@ -2,6 +2,7 @@
 
 use crate::rendezvous::message::{hex, unhex};
 use std::fmt;
+use std::net::IpAddr;
 
 /// The port that `mayfly serve` takes unless told otherwise.
 pub const PORT: u16 = 7717;
@@ -73,6 +74,12 @@ impl Place {
         }
     }
 
+    /// Does it stay on this machine?
+    pub fn is_near(&self) -> bool {
+        let loopback = |ip: IpAddr| ip.is_loopback();
+        self.host == "localhost" || self.host.parse().is_ok_and(loopback)
+    }
+
     /// Without the pin, for an HTTP client.
     pub fn url(&self) -> String {
         let scheme = if self.tls { "https" } else { "http" };
@@ -109,6 +116,19 @@ mod tests {
             let place = Place::parse(text).unwrap();
             assert_eq!(place.to_string(), url);
             assert_eq!(Place::parse(&url).unwrap(), place);
+        }
+    }
+
+    #[test]
+    fn what_stays_on_this_machine_is_known() {
+        for (text, near) in [
+            ("localhost", true),
+            ("127.8.0.1:1", true),
+            ("[::1]", true),
+            ("192.0.2.1:1", false),
+            ("localhost.example:1", false),
+        ] {
+            assert_eq!(Place::parse(text).unwrap().is_near(), near, "{text}");
         }
     }
 

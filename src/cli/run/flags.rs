@@ -7,6 +7,7 @@ use super::words;
 use elsewhere::Elsewhere;
 use mayfly::platform::launch::{Inherit, Part, Plan, Standalone, Stdin};
 use mayfly::platform::remote;
+use mayfly::rendezvous::place::Place;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
@@ -423,13 +424,14 @@ impl Reading {
         }
         let remote = if self.elsewhere.is_meant() {
             let notices = &mut self.notices;
-            let rendezvous = (self.rendezvous, self.key_file);
-            Some(self.elsewhere.plan(&self.plan, rendezvous, notices)?)
+            if self.rendezvous.is_some() {
+                self.elsewhere.refuse_own()?;
+            }
+            let there = standalone(self.rendezvous, self.key_file)?;
+            Some(self.elsewhere.plan(&self.plan, there, notices)?)
         } else {
             self.elsewhere.refuse_here()?;
-            if let Some(address) = self.rendezvous {
-                self.plan.rendezvous = Some(standalone(&address, self.key_file)?);
-            }
+            self.plan.rendezvous = standalone(self.rendezvous, self.key_file)?;
             None
         };
         Ok(Parsed {
@@ -440,18 +442,21 @@ impl Reading {
     }
 }
 
-fn standalone(address: &str, key_file: Option<PathBuf>) -> Result<Standalone, Wrong> {
-    let bare = address
-        .strip_prefix("http://")
-        .unwrap_or(address)
-        .trim_end_matches('/');
-    if bare.is_empty() || bare.contains('/') || !bare.contains(':') {
-        return wrong(format!("--rendezvous needs HOST:PORT, not {address:?}"));
-    }
-    Ok(Standalone {
-        address: bare.into(),
+/// `--rendezvous`: one that runs elsewhere.
+fn standalone(
+    address: Option<String>,
+    key_file: Option<PathBuf>,
+) -> Result<Option<Standalone>, Wrong> {
+    let Some(address) = address else {
+        return match key_file {
+            Some(_) => wrong("--key-file needs --rendezvous"),
+            None => Ok(None),
+        };
+    };
+    Ok(Some(Standalone {
+        place: Place::parse(&address).map_err(Wrong::Text)?,
         operator_key: operator_key(key_file)?,
-    })
+    }))
 }
 
 /// What lets us open a job at a rendezvous that runs elsewhere.

@@ -4,7 +4,6 @@ mod running;
 
 use super::answer::{Outcome, Trouble};
 use super::clock::{now_ms, Limit};
-use super::forward::Forwarder;
 use super::prepare::{self, Ground};
 use super::scratch::Scratch;
 use super::{ended, machine, Host, Situation};
@@ -13,6 +12,7 @@ use crate::platform::launch::os;
 use crate::platform::start::Start;
 use crate::platform::task::Task;
 use crate::rendezvous::dial::{self, Link, Speaker};
+use crate::rendezvous::forward::Forwarder;
 use crate::rendezvous::message::{Errand, FromHost, ToHost};
 use running::{Running, Verdict};
 use std::io;
@@ -81,12 +81,10 @@ impl Host {
                     start,
                     situation,
                     errand,
-                    service: forwarder
-                        .as_ref()
-                        .map_or(place.authority(), |f| f.address().to_string()),
+                    service: forwarder.address().to_string(),
                     deadline_ms: situation.deadline_ms,
                 };
-                (self.work(&assignment, &mut link).await, forwarder)
+                (self.work(&assignment, &mut link).await, Some(forwarder))
             }
         };
         let usage = FromHost::Usage {

@@ -5,7 +5,6 @@
 pub mod answer;
 mod clock;
 mod contract;
-mod forward;
 mod http;
 mod index;
 mod input;

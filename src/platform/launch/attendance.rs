@@ -1,14 +1,20 @@
 //! A job of ours at a rendezvous elsewhere: we are its owner, on a thread of its own.
 
+use super::service::Invitation;
+use super::Standalone;
 use crate::base::os;
 use crate::rendezvous::dial::{self, Link, Owner};
+use crate::rendezvous::forward::Forwarder;
 use crate::rendezvous::message::{Event, FromOwner, ToOwner, OBSERVER};
-use crate::rendezvous::place::Place;
+use crate::rendezvous::operator::Operator;
+use crate::rendezvous::server::JobRequest;
 use std::io;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
+/// How long a service that has just opened our job may take to let us in.
+const PATIENCE: Duration = Duration::from_secs(8);
 /// How long our last words may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -19,28 +25,38 @@ pub struct Attendance {
 }
 
 impl Attendance {
-    /// Becomes the job's owner. `tell` is called with how the job ends, from another thread.
+    /// Opens a job of this size and becomes its owner. `tell` is called with how the job ends, from another thread.
     pub fn begin(
-        place: &Place,
-        job: &[u8; 16],
-        secret: &[u8; 32],
+        size: u32,
+        there: &Standalone,
         tell: impl Fn(Event) + Send + 'static,
-    ) -> io::Result<Attendance> {
+    ) -> Result<(Attendance, Invitation), String> {
+        let cannot = |e: io::Error| format!("cannot start: {e}");
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .build()?;
-        let link = dial::owner(place, job, secret, Duration::from_secs(5));
-        let link = runtime.block_on(link)?;
+            .build()
+            .map_err(cannot)?;
+        let (link, forwarder, job, secret) = runtime.block_on(enter(size, there))?;
+        let invitation = Invitation {
+            job,
+            secret,
+            address: forwarder.address().to_string(),
+        };
         let (words, said) = mpsc::unbounded_channel();
+        let attending = async move {
+            attend(link, said, tell).await;
+            forwarder.close().await;
+        };
         let thread = os::without_signals(|| {
             std::thread::Builder::new()
                 .name("owner".into())
-                .spawn(move || runtime.block_on(attend(link, said, tell)))
-        })?;
-        Ok(Attendance {
+                .spawn(move || runtime.block_on(attending))
+        });
+        let attendance = Attendance {
             words: Some(words),
-            thread: Some(thread),
-        })
+            thread: Some(thread.map_err(cannot)?),
+        };
+        Ok((attendance, invitation))
     }
 
     /// Ends the job.
@@ -59,6 +75,25 @@ impl Drop for Attendance {
             let _ = thread.join();
         }
     }
+}
+
+/// The job's number and its secret are the last two.
+async fn enter(
+    size: u32,
+    there: &Standalone,
+) -> Result<(Link<Owner>, Forwarder, [u8; 16], [u8; 32]), String> {
+    let place = &there.place;
+    let request = JobRequest {
+        owned: true,
+        ..JobRequest::new(size)
+    };
+    let operator = Operator::new(place.clone(), there.operator_key.clone())?;
+    let (job, secret) = operator.open(&request).await?;
+    let link = dial::owner(place, &job, &secret, PATIENCE);
+    let link = link.await.map_err(|e| e.to_string())?;
+    let forwarder = Forwarder::of(place).await;
+    let forwarder = forwarder.map_err(|e| format!("cannot listen on 127.0.0.1: {e}"))?;
+    Ok((link, forwarder, job, secret))
 }
 
 async fn attend(

@@ -15,6 +15,7 @@ mod supervise;
 pub use os::{hold_signals, raise_descriptors};
 pub use program::{library_folder, locate_program};
 
+use crate::rendezvous::place::Place;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -73,8 +74,7 @@ pub enum Stdin {
 /// A rendezvous that runs elsewhere (`mayfly serve`).
 #[derive(Clone, Debug)]
 pub struct Standalone {
-    /// `host:port`.
-    pub address: String,
+    pub place: Place,
     /// What lets us open a job there.
     pub operator_key: String,
 }

@@ -3,20 +3,16 @@
 use super::attendance::Attendance;
 use super::{Refusal, Standalone};
 use crate::base::os;
-use crate::rendezvous::client::{connect, response_head};
-use crate::rendezvous::message::unhex;
-use crate::rendezvous::place::Place;
 use crate::rendezvous::registry::{Event, Plan};
-use crate::rendezvous::server::{self, JobCreated, JobRequest};
-use std::io::{Read, Write};
+use crate::rendezvous::server;
 use std::net::TcpListener;
-use std::time::Duration;
 
 /// What every ticket of the job says.
 pub struct Invitation {
     pub job: [u8; 16],
     /// The job's; passes and the mesh key come from it.
     pub secret: [u8; 32],
+    /// `host:port`, in plain TCP.
     pub address: String,
 }
 
@@ -77,21 +73,9 @@ impl Service {
         standalone: &Standalone,
         tell: impl Fn(Event) + Send + 'static,
     ) -> Result<(Service, Invitation), Refusal> {
-        let address = standalone.address.clone();
-        let refusal =
-            |e: std::io::Error| Refusal::new(1, format!("the rendezvous at {address}: {e}"));
-        let (job, secret) = create(size, standalone).map_err(refusal)?;
-        let place = Place::parse(&address).map_err(|why| Refusal::new(1, why))?;
-        let attendance = Attendance::begin(&place, &job, &secret, tell)
-            .map_err(|e| Refusal::new(1, e.to_string()))?;
-        Ok((
-            Service::Standalone(attendance),
-            Invitation {
-                job,
-                secret,
-                address,
-            },
-        ))
+        let (attendance, invitation) =
+            Attendance::begin(size, standalone, tell).map_err(|why| Refusal::new(1, why))?;
+        Ok((Service::Standalone(attendance), invitation))
     }
 
     /// Are we told of everything that happens, and before its consequences?
@@ -112,43 +96,5 @@ impl Service {
         if let Service::Own(service, job) = self {
             service.departed(job, rank);
         }
-    }
-}
-
-/// `POST /v1/jobs`.
-fn create(size: u32, at: &Standalone) -> std::io::Result<([u8; 16], [u8; 32])> {
-    let wrong = |text: String| std::io::Error::other(text);
-    let request = JobRequest {
-        owned: true,
-        ..JobRequest::new(size)
-    };
-    let body = serde_json::to_string(&request).map_err(std::io::Error::other)?;
-    let mut stream = connect(&at.address, Duration::from_secs(5))?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    write!(
-        stream,
-        "POST /v1/jobs HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        at.address,
-        at.operator_key,
-        body.len()
-    )?;
-    let (status, _) = response_head(&mut stream)?;
-    let mut answer = String::new();
-    stream.take(64 * 1024).read_to_string(&mut answer)?;
-    match status {
-        201 => {}
-        401 => return Err(wrong("it refuses our operator's key".into())),
-        other => {
-            return Err(wrong(format!(
-                "it answers with HTTP status {other}: {}",
-                answer.trim()
-            )))
-        }
-    }
-    let created: JobCreated = serde_json::from_str(&answer).map_err(std::io::Error::other)?;
-    match (unhex(&created.job), unhex(&created.secret)) {
-        (Some(job), Some(secret)) => Ok((job, secret)),
-        _ => Err(wrong("its answer is not understood".into())),
     }
 }

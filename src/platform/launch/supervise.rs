@@ -115,8 +115,12 @@ pub fn supervise(
     os::adopt_orphans();
     os::hold_signals();
     let descriptors = os::raise_descriptors();
-    // Two pipes and a connection a rank, a ticket's pipe and what the runtime needs.
-    let needed = u64::from(size) * 3 + 40;
+    // Two pipes and a connection a rank, a ticket's pipe and what the runtime needs; two connections in front of TLS.
+    let each = match &plan.rendezvous {
+        Some(there) if there.place.tls => 4,
+        _ => 3,
+    };
+    let needed = u64::from(size) * each + 40;
     if descriptors.rlim_max < needed {
         let text = format!(
             "{size} ranks need {needed} descriptors, but only {} are allowed (ulimit -Hn)",

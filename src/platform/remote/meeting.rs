@@ -1,10 +1,10 @@
 //! Where the job meets: a rendezvous of our own that instances can reach, or one that runs elsewhere.
 
 use crate::base::os;
-use crate::platform::launch::Refusal;
+use crate::platform::launch::{Refusal, Standalone};
 use crate::platform::start;
 use crate::rendezvous::dial::{self, Link, Owner};
-use crate::rendezvous::message::{hex, secrets, unhex};
+use crate::rendezvous::message::{hex, secrets};
 use crate::rendezvous::operator::Operator;
 use crate::rendezvous::place::Place;
 use crate::rendezvous::relay::{self, Relay};
@@ -20,8 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(8);
 /// Which rendezvous.
 #[derive(Clone, Debug)]
 pub enum Meeting {
-    /// One that runs elsewhere (`mayfly serve`), and what lets us open a job there.
-    Elsewhere { place: Place, operator_key: String },
+    /// One that runs elsewhere (`mayfly serve`).
+    Elsewhere(Standalone),
     /// One in this process: where it listens, and under which name or address instances find it.
     Own {
         listen: String,
@@ -55,7 +55,7 @@ impl Meeting {
     /// Where instances will find it, as far as that is known beforehand; for the size of a start.
     pub fn length(&self) -> usize {
         match self {
-            Meeting::Elsewhere { place, .. } => place.url().len(),
+            Meeting::Elsewhere(there) => there.place.url().len(),
             Meeting::Own { listen, advertise } => advertise.as_ref().unwrap_or(listen).len() + 16,
         }
     }
@@ -63,17 +63,9 @@ impl Meeting {
     /// Opens the job and becomes its owner.
     pub async fn open(&self, opening: &Opening) -> Result<Job, Refusal> {
         let (place, near, key, service) = match self {
-            Meeting::Elsewhere {
-                place,
-                operator_key,
-            } => {
-                if !place.tls && !is_near(&place.host) {
-                    crate::warning!(
-                        "the rendezvous {place} is spoken to without TLS: whoever listens on the way can take an \
-                         instance's place (mayfly serve has TLS unless told otherwise)"
-                    );
-                }
-                (place.clone(), place.clone(), operator_key.clone(), None)
+            Meeting::Elsewhere(there) => {
+                let place = there.place.clone();
+                (place.clone(), place, there.operator_key.clone(), None)
             }
             Meeting::Own { listen, advertise } => {
                 let own = Own::start(listen, advertise.as_deref())?;
@@ -97,11 +89,6 @@ impl Meeting {
             service,
         })
     }
-}
-
-/// Does this name stay on this machine?
-fn is_near(host: &str) -> bool {
-    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 /// A rendezvous of ours.
@@ -251,14 +238,8 @@ async fn create(
         ..JobRequest::new(opening.size)
     };
     let operator = Operator::new(place.clone(), key.to_string()).map_err(refusal)?;
-    let created = operator.create(&request).await;
-    let created = created.map_err(|why| refusal(of_rendezvous(place, why)))?;
-    match (unhex(&created.job), unhex(&created.secret)) {
-        (Some(job), Some(secret)) => Ok((job, secret)),
-        _ => Err(refusal(format!(
-            "the rendezvous {place}: its answer is not understood"
-        ))),
-    }
+    let opened = operator.open(&request).await;
+    opened.map_err(|why| refusal(of_rendezvous(place, why)))
 }
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
 //! The flags of `--on`: ranks that run elsewhere. Those that only make sense on one side are refused on the other.
 
-use super::{operator_key, wrong, Wrong};
-use mayfly::platform::launch::{Inherit, Plan};
+use super::{wrong, Wrong};
+use mayfly::platform::launch::{Inherit, Plan, Standalone};
 use mayfly::platform::on::{Setting, Target};
 use mayfly::platform::remote::{self, Meeting};
-use mayfly::rendezvous::place::Place;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -69,11 +68,21 @@ impl Elsewhere {
         }
     }
 
-    /// The plan for `--on`. `rendezvous`: its address and the file of the operator's key, as they were said.
+    /// A place that runs already needs none of ours.
+    pub fn refuse_own(&self) -> Result<(), Wrong> {
+        if self.listen.is_some() || self.advertise.is_some() {
+            return wrong(
+                "--rendezvous names one that runs already; --listen and --advertise are for one of our own",
+            );
+        }
+        Ok(())
+    }
+
+    /// The plan for `--on`.
     pub fn plan(
         self,
         command: &Plan,
-        rendezvous: (Option<String>, Option<PathBuf>),
+        rendezvous: Option<Standalone>,
         notices: &mut Vec<String>,
     ) -> Result<remote::Plan, Wrong> {
         let on = self.on.unwrap_or_default();
@@ -101,17 +110,8 @@ impl Elsewhere {
                 .push("of our variables, only those that a flag names go to the instances".into());
         }
         let meeting = match rendezvous {
-            (Some(_), _) if self.listen.is_some() || self.advertise.is_some() => {
-                return wrong(
-                    "--rendezvous names one that runs already; --listen and --advertise are for one of our own",
-                )
-            }
-            (Some(text), key_file) => Meeting::Elsewhere {
-                place: Place::parse(&text).map_err(Wrong::Text)?,
-                operator_key: operator_key(key_file)?,
-            },
-            (None, Some(_)) => return wrong("--key-file needs --rendezvous"),
-            (None, None) => match (self.listen, self.advertise) {
+            Some(there) => Meeting::Elsewhere(there),
+            None => match (self.listen, self.advertise) {
                 (Some(listen), advertise) => Meeting::Own { listen, advertise },
                 (None, Some(_)) => {
                     return wrong("--advertise needs --listen HOST:PORT, where we listen")

@@ -88,7 +88,8 @@ fn mistakes_are_named() {
         (": ./a", "one side"),
         ("-x =3 ./a", "NAME"),
         ("-configfile /does/not/exist", "cannot be read"),
-        ("--rendezvous nowhere ./a", "HOST:PORT"),
+        ("--rendezvous no/where ./a", "HOST:PORT"),
+        ("--key-file k ./a", "needs --rendezvous"),
     ] {
         let text = complaint(line);
         assert!(text.contains(expected), "{line:?}: {text:?}");

@@ -1,6 +1,6 @@
 //! The way from the ranks to a rendezvous that speaks TLS. The MPI library speaks plain HTTP only, so that it need not
-//! carry TLS into programs; inside the instance we listen on the loopback address and pass every byte on unchanged
-//! over a TLS connection of our own. Who may join is decided at the other end, by the rank's pass.
+//! carry TLS into programs; who starts ranks listens on the loopback address and passes every byte on unchanged
+//! over a TLS connection of its own. Who may join is decided at the other end, by the rank's pass.
 
 use crate::rendezvous::dial;
 use crate::rendezvous::place::Place;
@@ -12,25 +12,29 @@ use tokio::task::{JoinHandle, JoinSet};
 /// How long a rank's connection may take to get through.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Listens as long as it lives.
+/// Where ranks find the rendezvous, as long as it lives.
 pub struct Forwarder {
     address: String,
-    task: JoinHandle<()>,
+    /// `None`: they reach it themselves.
+    task: Option<JoinHandle<()>>,
 }
 
 impl Forwarder {
-    /// Where one is needed: for a rendezvous that speaks TLS.
-    pub async fn of(place: &Place) -> io::Result<Option<Forwarder>> {
-        match place.tls {
-            true => Ok(Some(Forwarder::start(place).await?)),
-            false => Ok(None),
+    /// Listens for a rendezvous that speaks TLS; another needs no help.
+    pub async fn of(place: &Place) -> io::Result<Forwarder> {
+        if !place.tls {
+            return Ok(Forwarder {
+                address: place.authority(),
+                task: None,
+            });
         }
+        Forwarder::start(place).await
     }
 
-    pub async fn start(place: &Place) -> io::Result<Forwarder> {
+    async fn start(place: &Place) -> io::Result<Forwarder> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?.to_string();
-        let task = tokio::spawn(serve(listener, place.clone()));
+        let task = Some(tokio::spawn(serve(listener, place.clone())));
         Ok(Forwarder { address, task })
     }
 
@@ -41,15 +45,19 @@ impl Forwarder {
 
     /// Returns when all of its connections are closed.
     pub async fn close(mut self) {
-        self.task.abort();
-        let _ = (&mut self.task).await;
+        if let Some(task) = self.task.take() {
+            task.abort();
+            let _ = task.await;
+        }
     }
 }
 
 impl Drop for Forwarder {
     /// With the task go its connections.
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
 }
 
@@ -85,6 +93,8 @@ mod tests {
     async fn every_byte_passes_both_ways_and_nothing_stays_open() {
         let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let place = Place::parse(&service.local_addr().unwrap().to_string()).unwrap();
+        let none = Forwarder::of(&place).await.unwrap();
+        assert_eq!(none.address(), place.authority());
         let forwarder = Forwarder::start(&place).await.unwrap();
         let mut rank = TcpStream::connect(forwarder.address()).await.unwrap();
         let (mut there, _) = service.accept().await.unwrap();
