@@ -5,7 +5,7 @@ use mayfly::platform::task::{Part, Stdin, Task};
 use mayfly::rendezvous::message::{
     Errand, Event, Frame, FromHost, FromOwner, Ticket, ToHost, ToMember, ToOwner, ToService,
 };
-use mayfly::wire::{address, frame, hello, note, relay};
+use mayfly::wire::{address, frame, hello, note, relay, verbs_address, verbs_hello};
 use std::path::PathBuf;
 
 struct Seeds {
@@ -71,6 +71,25 @@ fn wire(seeds: &mut Seeds) {
         };
         seeds.put("hello", &greeting.encode());
     }
+    for (attempt, ready_for, refuses) in [(1, 0, false), (2, 1, false), (3, 0, true)] {
+        let greeting = verbs_hello::VerbsHello {
+            job: [1; 16],
+            from: 2,
+            to: 3,
+            attempt,
+            ready_for,
+            asks: ready_for == 0,
+            refuses,
+            offer: verbs_hello::Offer {
+                queue_pair: 17,
+                first_packet: 5,
+                mtu: 3,
+                reads: 16,
+                terms: [8; 32],
+            },
+        };
+        seeds.put("verbs_hello", &greeting.encode(&[7; 32]));
+    }
     seeds.put("relay", &relay::greeting(&[8; 16]));
     for op in [relay::Op::Observe, relay::Op::Dial, relay::Op::Listen] {
         let request = relay::Request {
@@ -122,6 +141,15 @@ fn addresses() -> Vec<address::Address> {
             punches: true,
             relays: true,
             key: Some([8; 32]),
+            verbs: Some(verbs_address::VerbsAddress {
+                fabric: verbs_address::Fabric::RoceV2,
+                mtu: 3,
+                modes: 1,
+                lid: 2,
+                gid: [9; 16],
+                queue_pair: 17,
+                queue_key: 18,
+            }),
         })
         .collect()
 }

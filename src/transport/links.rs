@@ -7,11 +7,12 @@ use crate::base::error::Result;
 use crate::base::id::PeerId;
 use crate::transport::own::{self, Own};
 use crate::transport::shm::{wake, Shm};
-use crate::transport::tcp::{self, Tcp};
+use crate::transport::tcp::{self, Keys, Tcp};
 use crate::transport::{choice, os, sim, Known, Outside, Sent, Sink};
 use crate::wire::address::{Address, Segment};
 use crate::wire::frame::Header;
 use crate::{fail, info};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Who opens links, and with what settings.
@@ -87,8 +88,10 @@ impl Links {
         let allowed = choice::Allowed::of(options.config)?;
         let me = options.me.0;
         let nonce = os::nonce();
+        let keys = (options.size > 1).then(Keys::new).flatten().map(Arc::new);
+        let public = keys.as_ref().map(|keys| keys.public);
         if options.size > 1 {
-            match allowed.tcp.then(|| Tcp::open(&mut options)) {
+            match allowed.tcp.then(|| Tcp::open(&mut options, keys)) {
                 Some(Ok(tcp)) => links.tcp = Some(tcp),
                 Some(Err(why)) => {
                     info!("rank {me} has no TCP: {why}");
@@ -138,7 +141,8 @@ impl Links {
             symmetric: false,
             punches: false,
             relays: false,
-            key: None,
+            key: public,
+            verbs: None,
         };
         if let Some(tcp) = &links.tcp {
             tcp.describe(&mut mine);

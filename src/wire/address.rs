@@ -1,9 +1,10 @@
 //! Where a rank can be found: the blob that bootstrap carries from each rank to all others.
 
+use crate::wire::verbs_address::{self, VerbsAddress};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Format of the blob; a rank of another version is told apart before anything else is read.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const MAGIC: &[u8; 3] = b"MfA";
 /// Addresses that one rank may announce.
 pub const MAX_IPS: usize = 32;
@@ -49,6 +50,8 @@ pub struct Address {
     pub relays: bool,
     /// Its public key (X25519), made for this job.
     pub key: Option<[u8; 32]>,
+    /// How it is reached by verbs; `None`: not at all.
+    pub verbs: Option<VerbsAddress>,
 }
 
 /// The last byte before the optional parts.
@@ -57,6 +60,7 @@ const SYMMETRIC: u8 = 2;
 const PUNCHES: u8 = 4;
 const RELAYS: u8 = 8;
 const KEY: u8 = 16;
+const VERBS: u8 = 32;
 
 impl Address {
     pub fn encode(&self) -> Vec<u8> {
@@ -96,6 +100,7 @@ impl Address {
             (self.punches, PUNCHES),
             (self.relays, RELAYS),
             (self.key.is_some(), KEY),
+            (self.verbs.is_some(), VERBS),
         ];
         out.push(flags.iter().filter(|f| f.0).map(|f| f.1).sum());
         if let Some(public) = &self.public {
@@ -104,6 +109,9 @@ impl Address {
         }
         if let Some(key) = &self.key {
             out.extend_from_slice(key);
+        }
+        if let Some(verbs) = &self.verbs {
+            verbs.encode(&mut out);
         }
         out
     }
@@ -150,7 +158,7 @@ impl Address {
             ips.push(rest.ip()?);
         }
         let flags = rest.array::<1>()?[0];
-        if flags & !(PUBLIC | SYMMETRIC | PUNCHES | RELAYS | KEY) != 0 {
+        if flags & !(PUBLIC | SYMMETRIC | PUNCHES | RELAYS | KEY | VERBS) != 0 {
             return Err("it has unknown parts");
         }
         let public = match flags & PUBLIC {
@@ -164,6 +172,13 @@ impl Address {
         let key = match flags & KEY {
             0 => None,
             _ => Some(rest.array()?),
+        };
+        let verbs = match flags & VERBS {
+            0 => None,
+            _ => match VerbsAddress::decode(&rest.array::<{ verbs_address::LENGTH }>()?) {
+                None => return Err("its port for verbs is of an unknown kind"),
+                some => some,
+            },
         };
         if !rest.0.is_empty() {
             return Err("bytes are left over");
@@ -185,6 +200,7 @@ impl Address {
             punches: flags & PUNCHES != 0,
             relays: flags & RELAYS != 0,
             key,
+            verbs,
         })
     }
 }
@@ -263,6 +279,7 @@ mod tests {
             punches: true,
             relays: false,
             key: Some([8; 32]),
+            verbs: Some(verbs_address::tests::example(7)),
         }
     }
 
@@ -278,6 +295,7 @@ mod tests {
             let bare = Address {
                 public: None,
                 key: None,
+                verbs: None,
                 punches: false,
                 relays: true,
                 ..address

@@ -6,3 +6,5 @@ pub mod hello;
 pub mod note;
 pub mod relay;
 pub mod sha256;
+pub mod verbs_address;
+pub mod verbs_hello;

@@ -38,9 +38,10 @@ pub use link::MAX_PAYLOAD;
 use link::{Link, Pool, Queue};
 use meet::Meeting;
 use net::Epoll;
-use seal::Keys;
+pub use seal::Keys;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use ways::Ways;
 
@@ -84,7 +85,7 @@ pub struct Tcp {
     token: [u8; 32],
     patience: Duration,
     encrypt: Encrypt,
-    keys: Option<Keys>,
+    keys: Option<Arc<Keys>>,
     listener: Fd,
     /// The one address that is listened on.
     only: Option<IpAddr>,
@@ -130,11 +131,11 @@ pub struct Tcp {
 }
 
 impl Tcp {
-    /// Opens the listener.
+    /// Opens the listener. `keys`: this rank's, if it has some.
     ///
     /// # Errors
     /// One line that says what failed.
-    pub fn open(options: &mut Options) -> Result<Tcp, String> {
+    pub fn open(options: &mut Options, keys: Option<Arc<Keys>>) -> Result<Tcp, String> {
         let (mut ips, only) = net::announce(&options.config.interface)?;
         let (listener, port) = net::listen(only).map_err(|e| format!("cannot listen: {e}"))?;
         if only.is_none() {
@@ -161,7 +162,7 @@ impl Tcp {
             token: options.token,
             patience: options.config.connect_timeout,
             encrypt: options.config.encrypt,
-            keys: Keys::new(),
+            keys,
             listener,
             only,
             port,
@@ -203,7 +204,6 @@ impl Tcp {
         address.symmetric = self.ways.symmetric;
         address.punches = self.ways.punches();
         address.relays = self.ways.relays();
-        address.key = self.keys.as_ref().map(|k| k.public);
     }
 
     /// This descriptor ends waits too.
