@@ -23,12 +23,41 @@ pub struct Arguments {
     /// when the file does not exist
     #[arg(long, value_name = "FILE")]
     key_file: PathBuf,
+    #[command(flatten)]
+    bounds: Bounds,
     /// Serves /metrics and /healthz there
     #[arg(long, value_name = "HOST:PORT")]
     metrics: Option<String>,
     /// Logs only refusals and troubles
     #[arg(long)]
     quiet: bool,
+}
+
+/// What one job may have of a relay.
+#[derive(clap::Args)]
+pub struct Bounds {
+    /// Pairs of ranks that one job may have joined by the relay at a time; without it half of what the descriptors allow
+    #[arg(long, value_name = "PAIRS")]
+    relay_job_pairs: Option<usize>,
+    /// Megabytes (10^6 bytes) a second that the relay carries for one job, all pairs together; 0: no bound
+    #[arg(long, value_name = "MB/S", default_value_t = 0.0)]
+    relay_job_rate: f64,
+}
+
+impl Bounds {
+    /// Sets what was said.
+    pub fn apply(&self, options: &mut Options) -> Result<(), String> {
+        if !(self.relay_job_rate.is_finite() && self.relay_job_rate >= 0.0) {
+            return Err(format!(
+                "--relay-job-rate {}: it must be 0 or more",
+                self.relay_job_rate
+            ));
+        }
+        options.job.pairs = self.relay_job_pairs.unwrap_or(options.job.pairs);
+        // Something that is not 0 stays so.
+        options.job.rate = (self.relay_job_rate * 1e6).ceil() as u64;
+        Ok(())
+    }
 }
 
 /// Relays until SIGINT or SIGTERM; gives the exit status.
@@ -45,10 +74,11 @@ pub fn main(arguments: &Arguments) -> i32 {
 fn relay(arguments: &Arguments) -> Result<(), String> {
     launch::raise_descriptors();
     launch::hold_signals();
-    let options = Options {
+    let mut options = Options {
         verbose: !arguments.quiet,
         ..Options::new(relay_key(&arguments.key_file)?)
     };
+    arguments.bounds.apply(&mut options)?;
     let relay = start(&arguments.listen, options)?;
     let _page = match &arguments.metrics {
         None => None,

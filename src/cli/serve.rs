@@ -55,6 +55,8 @@ pub struct Arguments {
     /// The relays' key; made up and written there when the file does not exist
     #[arg(long, value_name = "FILE")]
     relay_key: Option<PathBuf>,
+    #[command(flatten)]
+    bounds: relay::Bounds,
     /// Seconds that running jobs have to end by themselves after SIGTERM or SIGINT
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     grace: u32,
@@ -208,10 +210,11 @@ fn relays(
         None => None,
         Some(ports) => {
             let on = format!("{}:{ports}", bracketed(&address.ip().to_string()));
-            let options = mayfly::rendezvous::relay::Options {
+            let mut options = mayfly::rendezvous::relay::Options {
                 verbose: !arguments.quiet,
                 ..mayfly::rendezvous::relay::Options::beside_a_rendezvous(key)
             };
+            arguments.bounds.apply(&mut options)?;
             let relay = relay::start(&on, options).map_err(|e| format!("--relay-listen {e}"))?;
             let ports = relay.addresses().map(|address| address.port());
             places.push(place(&bracketed(host), ports));

@@ -4,12 +4,15 @@
 //! It sees nothing but bytes that the ranks have encrypted end to end. Who has no grant of the job is turned away
 //! after one digest; a connection that waits for its counterpart, or says nothing, costs no buffer.
 
+mod share;
 mod splice;
 
 use crate::base::{os, trace};
 use crate::rendezvous::message::hex;
 use crate::rendezvous::server::limits::{Gate, Hushed, Limits, Place};
 use crate::wire::relay::{greeting, observed, Op, Request, Status, REQUEST};
+pub use share::Bounds;
+use share::{Share, Shares};
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -31,6 +34,8 @@ pub struct Options {
     pub limits: Limits,
     /// Connections that may wait for their counterpart.
     pub waiting: usize,
+    /// What one job may have.
+    pub job: Bounds,
     /// How long they wait.
     pub wait: Duration,
     /// A link on which nothing moves for so long is closed.
@@ -41,10 +46,16 @@ pub struct Options {
 
 impl Options {
     pub fn new(key: [u8; 32]) -> Options {
+        let limits = Limits::by_descriptors();
         Options {
             key,
-            limits: Limits::by_descriptors(),
+            limits,
             waiting: 8_192,
+            job: Bounds {
+                // Half of all that there may be.
+                pairs: limits.connections / 4,
+                rate: 0,
+            },
             wait: Duration::from_secs(30),
             idle: Duration::from_secs(24 * 3600),
             verbose: false,
@@ -55,6 +66,7 @@ impl Options {
     pub fn beside_a_rendezvous(key: [u8; 32]) -> Options {
         let mut options = Options::new(key);
         options.limits.connections /= 2;
+        options.job.pairs /= 2;
         options.limits.strangers = options.limits.strangers.min(options.limits.connections);
         options
     }
@@ -69,8 +81,13 @@ pub struct Figures {
     pub pairs_ever: u64,
     pub observed: u64,
     pub bytes: u64,
+    /// Jobs that have pairs or wait for them, and how many the one with most has.
+    pub jobs: u64,
+    pub job_pairs: u64,
+    /// How often bytes waited for their job's rate.
+    pub paced: u64,
     /// By [`Status`], except `Ok`.
-    pub refused: [u64; 8],
+    pub refused: [u64; Status::ALL.len()],
 }
 
 /// A running relay; dropped, it stops.
@@ -87,7 +104,7 @@ struct Counters {
     pairs_ever: AtomicU64,
     observed: AtomicU64,
     bytes: AtomicU64,
-    refused: [AtomicU64; 8],
+    refused: [AtomicU64; Status::ALL.len()],
 }
 
 struct Inner {
@@ -95,6 +112,7 @@ struct Inner {
     gate: Arc<Gate>,
     hushed: Hushed,
     counters: Counters,
+    shares: Arc<Shares>,
     waiting: Mutex<HashMap<Side, oneshot::Sender<Guest>>>,
 }
 
@@ -127,8 +145,8 @@ struct Guest {
 
 enum Meeting {
     Handed,
-    Wait(Guest, oneshot::Receiver<Guest>),
-    Full(Guest),
+    Wait(Guest, oneshot::Receiver<Guest>, Share),
+    Full(Guest, Status),
 }
 
 impl Relay {
@@ -141,6 +159,7 @@ impl Relay {
         }
         let inner = Arc::new(Inner {
             gate: Gate::new(options.limits),
+            shares: Shares::new(options.job),
             options,
             hushed: Hushed::default(),
             counters: Counters::default(),
@@ -184,6 +203,7 @@ impl Relay {
     pub fn figures(&self) -> Figures {
         let counters = &self.inner.counters;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (jobs, job_pairs) = self.inner.shares.figures();
         Figures {
             connections: self.inner.gate.open() as u64,
             waiting: self.inner.waiting().len() as u64,
@@ -191,6 +211,9 @@ impl Relay {
             pairs_ever: read(&counters.pairs_ever),
             observed: read(&counters.observed),
             bytes: read(&counters.bytes),
+            jobs: jobs as u64,
+            job_pairs: job_pairs as u64,
+            paced: read(&self.inner.shares.paced),
             refused: std::array::from_fn(|at| read(&counters.refused[at])),
         }
     }
@@ -252,6 +275,7 @@ impl Inner {
                 Status::WrongGrant => "it has no grant for the job that it names",
                 Status::Expired => "its job's grant has expired",
                 Status::Busy => "too many wait for their counterpart",
+                Status::JobFull => "its job has as many pairs here as a job may have",
                 other => other.text(),
             };
             format!("relay: refused {peer}: {why}")
@@ -332,10 +356,10 @@ impl Inner {
             to: request.to,
         };
         let peer = guest.peer;
-        let (guest, arrival) = match self.meet(side, guest) {
+        let (guest, arrival, share) = match self.meet(side, guest) {
             Meeting::Handed => return,
-            Meeting::Full(guest) => return self.refuse(guest.stream, peer, Status::Busy).await,
-            Meeting::Wait(guest, arrival) => (guest, arrival),
+            Meeting::Full(guest, why) => return self.refuse(guest.stream, peer, why).await,
+            Meeting::Wait(guest, arrival, share) => (guest, arrival, share),
         };
         let outcome = tokio::select! {
             biased;
@@ -355,7 +379,7 @@ impl Inner {
             }
         };
         match outcome {
-            Ok(counterpart) => self.join(guest, counterpart, &side).await,
+            Ok(counterpart) => self.join(guest, counterpart, &side, share).await,
             Err(Some(status)) => {
                 withdraw();
                 self.refuse(guest.stream, peer, status).await
@@ -375,15 +399,18 @@ impl Inner {
             }
         }
         if waiting.len() >= self.options.waiting && !waiting.contains_key(&side) {
-            return Meeting::Full(guest);
+            return Meeting::Full(guest, Status::Busy);
         }
+        let Some(share) = self.shares.enter(side.job) else {
+            return Meeting::Full(guest, Status::JobFull);
+        };
         let (sender, arrival) = oneshot::channel();
         // Whoever stood there hears of it by its channel's end.
         waiting.insert(side, sender);
-        Meeting::Wait(guest, arrival)
+        Meeting::Wait(guest, arrival, share)
     }
 
-    async fn join(&self, mut one: Guest, mut other: Guest, side: &Side) {
+    async fn join(&self, mut one: Guest, mut other: Guest, side: &Side, share: Share) {
         let ok = [Status::Ok as u8];
         let told = async {
             one.stream.write_all(&ok).await?;
@@ -413,7 +440,8 @@ impl Inner {
         self.counters.pairs_ever.fetch_add(1, Ordering::Relaxed);
         let (one_stream, other_stream) = (one.stream, other.stream);
         let bytes = &self.counters.bytes;
-        let carried = splice::splice(one_stream, other_stream, self.options.idle, bytes).await;
+        let idle = self.options.idle;
+        let carried = splice::splice(one_stream, other_stream, idle, bytes, &share).await;
         self.counters.pairs.fetch_sub(1, Ordering::Relaxed);
         if let Some(name) = &named {
             trace::line(&format!("{name} are done after {carried} bytes"));

@@ -60,16 +60,27 @@ pub enum Status {
     Displaced = 6,
     /// The relay is about to end.
     Closing = 7,
+    /// The job has as many pairs as a job may have there.
+    JobFull = 8,
 }
 
 impl Status {
+    /// By number.
+    pub const ALL: [Status; 9] = [
+        Status::Ok,
+        Status::Malformed,
+        Status::WrongGrant,
+        Status::Expired,
+        Status::Busy,
+        Status::Alone,
+        Status::Displaced,
+        Status::Closing,
+        Status::JobFull,
+    ];
+
     /// `None`: a status of a later version, which is a refusal.
     pub fn decode(byte: u8) -> Option<Status> {
-        use Status::*;
-        let all = [
-            Ok, Malformed, WrongGrant, Expired, Busy, Alone, Displaced, Closing,
-        ];
-        all.into_iter().find(|status| *status as u8 == byte)
+        Status::ALL.into_iter().find(|status| *status as u8 == byte)
     }
 
     /// For people.
@@ -83,6 +94,7 @@ impl Status {
             Status::Alone => "the other rank did not come",
             Status::Displaced => "the same rank came again",
             Status::Closing => "it is about to end",
+            Status::JobFull => "the job has as many pairs there as a job may have",
         }
     }
 }
@@ -267,10 +279,10 @@ mod tests {
 
     #[test]
     fn statuses_and_ports() {
-        for byte in 0..=7 {
+        for byte in 0..=8 {
             assert_eq!(Status::decode(byte).unwrap() as u8, byte);
         }
-        assert_eq!(Status::decode(8), None);
+        assert_eq!(Status::decode(9), None);
         assert_eq!(ports("a:1,[::1]:2"), Some(("a:1", "[::1]:2")));
         for wrong in ["", "a:1", "a:1,", "a:1,b", "a:1,:2", "a:1,b:70000"] {
             assert_eq!(ports(wrong), None, "{wrong}");

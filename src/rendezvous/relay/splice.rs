@@ -1,5 +1,6 @@
 //! Bytes from one connection to another and back, no faster than they are taken.
 
+use super::share::Share;
 use std::cell::RefCell;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,6 +39,7 @@ struct Link<'a> {
     carried: AtomicU64,
     /// Of all links.
     total: &'a AtomicU64,
+    share: &'a Share,
 }
 
 impl Link<'_> {
@@ -60,8 +62,15 @@ impl Link<'_> {
     }
 }
 
-/// Until both have ended, one breaks, or nothing moved for `idle`; gives the bytes carried, which `total` counts too.
-pub async fn splice(one: TcpStream, other: TcpStream, idle: Duration, total: &AtomicU64) -> u64 {
+/// Until both have ended, one breaks, or nothing moved for `idle`; gives the bytes carried, which `total` counts too, and
+/// which are no more than the job's share.
+pub async fn splice(
+    one: TcpStream,
+    other: TcpStream,
+    idle: Duration,
+    total: &AtomicU64,
+    share: &Share,
+) -> u64 {
     let (from_one, to_one) = one.into_split();
     let (from_other, to_other) = other.into_split();
     let link = Link {
@@ -69,6 +78,7 @@ pub async fn splice(one: TcpStream, other: TcpStream, idle: Duration, total: &At
         moved: AtomicU64::new(0),
         carried: AtomicU64::new(0),
         total,
+        share,
     };
     let both = async {
         tokio::try_join!(
@@ -95,7 +105,12 @@ async fn flow(from: OwnedReadHalf, mut to: OwnedWriteHalf, link: &Link<'_>) -> i
         give_back(buffer);
         match taken {
             Ok(0) => return to.shutdown().await,
-            Ok(n) => link.count(n),
+            Ok(n) => {
+                link.count(n);
+                if let Some(wait) = link.share.carried(n, Instant::now()) {
+                    tokio::time::sleep(wait).await;
+                }
+            }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
             Err(e) => return Err(e),
         }

@@ -267,3 +267,39 @@ fn a_link_on_which_nothing_moves_is_closed_and_the_end_is_told() {
     assert_eq!(status(&mut waits), Status::Closing);
     assert!(ended(&mut one));
 }
+
+#[test]
+fn a_job_has_no_more_pairs_than_it_may_and_others_are_not_held_responsible() {
+    let relay = relay(|o| o.job.pairs = 1);
+    let (one, other) = pair(&relay, 0, 1);
+    let mut second = ask(&relay, request(Op::Dial, 0, 2), &KEY);
+    assert_eq!(status(&mut second), Status::JobFull);
+    assert!(ended(&mut second));
+    let elsewhere = Request {
+        job: [2; 16],
+        ..request(Op::Dial, 0, 2)
+    };
+    let _waits = ask(&relay, elsewhere, &KEY);
+    eventually(|| relay.figures().jobs == 2);
+    let figures = relay.figures();
+    assert_eq!((figures.pairs, figures.job_pairs), (1, 1));
+    assert_eq!(figures.refused[Status::JobFull as usize], 1);
+    // A place is free again when its pair has ended.
+    drop((one, other));
+    eventually(|| relay.figures().jobs == 1);
+    let _pair = pair(&relay, 0, 2);
+}
+
+#[test]
+fn a_job_carries_no_more_than_its_rate() {
+    let relay = relay(|o| o.job.rate = 4_000_000);
+    let (mut one, mut other) = pair(&relay, 0, 1);
+    let begin = Instant::now();
+    let sender = std::thread::spawn(move || one.write_all(&[5; 3_000_000]));
+    let mut came = vec![0; 3_000_000];
+    other.read_exact(&mut came).unwrap();
+    assert!(sender.join().unwrap().is_ok());
+    // All but what a pause allows at once, and the last piece.
+    assert!(begin.elapsed() > Duration::from_millis(450));
+    assert!(relay.figures().paced > 0);
+}

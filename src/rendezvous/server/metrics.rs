@@ -244,6 +244,24 @@ fn relay_figures(page: &mut Page, relay: &Relay) {
         "Bytes carried between pairs.",
         figures.bytes,
     );
+    page.one(
+        "relay_jobs",
+        "gauge",
+        "Jobs that have pairs or wait for them.",
+        figures.jobs,
+    );
+    page.one(
+        "relay_job_pairs_most",
+        "gauge",
+        "Pairs, joined or half there, of the job that has most.",
+        figures.job_pairs,
+    );
+    page.one(
+        "relay_paced_total",
+        "counter",
+        "How often bytes waited for their job's rate.",
+        figures.paced,
+    );
     page.head(
         "relay_refusals_total",
         "counter",
@@ -251,7 +269,10 @@ fn relay_figures(page: &mut Page, relay: &Relay) {
     );
     for (status, count) in figures.refused.iter().enumerate().skip(1) {
         if let Some(status) = Status::decode(status as u8) {
-            let cause = format!("{status:?}").to_lowercase();
+            let cause = match status {
+                Status::JobFull => "job_full".to_string(),
+                other => format!("{other:?}").to_lowercase(),
+            };
             page.labelled(
                 "relay_refusals_total",
                 &format!("cause=\"{cause}\""),
