@@ -16,6 +16,7 @@ pub mod sim;
 #[cfg(test)]
 mod station;
 pub mod tcp;
+pub mod verbs;
 
 pub use known::{Known, TABLE_MAX};
 pub use links::{Links, Options};
