@@ -28,6 +28,9 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// `MAYFLY_ENCRYPT`: `auto` (what leaves the platform's network), `always` or `never`.
     pub encrypt: Encrypt,
+    /// `MAYFLY_VERBS_PINNED`: bytes of users' memory that may be registered with a device at a time (also `64M`, `2G`); unset: by the
+    /// process's limit and the machine's memory.
+    pub verbs_pinned: Option<u64>,
     /// `MAYFLY_PATHS`: comma-separated ways by which TCP may reach a peer (`direct`, `punch`, `relay`); empty: all.
     pub paths: Vec<String>,
 }
@@ -59,6 +62,14 @@ impl Config {
                 eprintln!("mayfly: {name}={text} is not a number; using {default}");
                 default
             }),
+        };
+        let size = |name: &str| {
+            let text = get(name).filter(|text| !text.trim().is_empty())?;
+            let size = bytes(text.trim());
+            if size.is_none() {
+                eprintln!("mayfly: {name}={text} is no number of bytes (such as 65536, 64M or 2G); using the default");
+            }
+            size
         };
         let list = |name: &str| -> Vec<String> {
             let text = get(name).unwrap_or_default();
@@ -95,13 +106,56 @@ impl Config {
                     Encrypt::Always
                 }
             },
+            verbs_pinned: size("MAYFLY_VERBS_PINNED"),
             paths: list("MAYFLY_PATHS"),
         }
     }
+}
+
+/// A number of bytes, perhaps with K, M or G behind it.
+fn bytes(text: &str) -> Option<u64> {
+    let end = text.find(|c: char| !c.is_ascii_digit());
+    let (digits, unit) = text.split_at(end.unwrap_or(text.len()));
+    let factor = match unit {
+        "" => 1,
+        "K" | "k" => 1 << 10,
+        "M" | "m" => 1 << 20,
+        "G" | "g" => 1 << 30,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 /// The process's settings.
 pub fn config() -> &'static Config {
     static CONFIG: OnceLock<Config> = OnceLock::new();
     CONFIG.get_or_init(|| Config::from_lookup(|name| std::env::var(name).ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_read_with_their_unit() {
+        assert_eq!(bytes("65536"), Some(65536));
+        assert_eq!(bytes("64M"), Some(64 << 20));
+        assert_eq!(bytes("2g"), Some(2 << 30));
+        for wrong in [
+            "",
+            "M",
+            "64MB",
+            "-1",
+            "99999999999999999999",
+            "18446744073709551615K",
+        ] {
+            assert_eq!(bytes(wrong), None, "{wrong}");
+        }
+        let with = |value: &'static str| {
+            Config::from_lookup(move |name| (name == "MAYFLY_VERBS_PINNED").then(|| value.into()))
+                .verbs_pinned
+        };
+        assert_eq!(with(" 64K "), Some(65536));
+        assert_eq!(with(""), None);
+    }
 }

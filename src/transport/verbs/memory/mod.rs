@@ -1,0 +1,61 @@
+//! Users' memory made known to the device: registered when a large message first needs it, kept for the next one, forgotten as
+//! soon as the program unmaps, moves or discards it.
+//!
+//! A registration is a promise about *pages*: the device goes on reading and writing the pages that stood behind the addresses when
+//! they were registered. What the program does to its mappings afterwards therefore decides whether a registration may be used
+//! again; [`Cache`] learns of it from the kernel (`watch`), and keeps nothing of which it would not learn.
+
+mod cache;
+mod limits;
+
+pub use cache::{Cache, Held, Hold};
+pub use limits::Terms;
+
+/// What the device may do with registered memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rights {
+    /// Everything that the device can do: read and write, here and for peers, atomics.
+    All,
+    /// Read, here and for peers: all there is for memory that the program itself may only read.
+    Read,
+}
+
+/// What an operation will do with the memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Use {
+    /// Only read it.
+    Read,
+    /// Write it as well (a receive, the target of a put or of an atomic).
+    Change,
+}
+
+/// Why memory was not registered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refused {
+    /// The system's number; `ENOMEM` when a limit on pinned memory is in the way.
+    pub errno: i32,
+    /// Call, device and cause.
+    pub text: String,
+}
+
+/// Who makes memory known to the device: a protection domain, or a model of one.
+pub trait Registrar {
+    /// A registration; dropped, the device forgets it.
+    type Region: Region;
+
+    /// Pins the pages behind `address` and hands them to the device. `address` and `length` are whole pages.
+    fn register(
+        &self,
+        address: usize,
+        length: usize,
+        rights: Rights,
+    ) -> Result<Self::Region, Refused>;
+}
+
+/// A registration's keys.
+pub trait Region {
+    /// For work requests of this rank.
+    fn lkey(&self) -> u32;
+    /// For those of peers.
+    fn rkey(&self) -> u32;
+}
