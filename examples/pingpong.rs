@@ -20,6 +20,8 @@ impl Sink for Count {
         self.bytes += payload.len() as u64;
     }
 
+    fn finished(&mut self, _: u64, _: bool) {}
+
     fn lost(&mut self, peer: PeerId, why: &str) {
         panic!("rank {} is lost: {why}", peer.0);
     }

@@ -45,7 +45,7 @@ fn main() {
 fn wire(seeds: &mut Seeds) {
     use frame::Kind::*;
     for kind in [
-        Eager, Ready, Clear, Piece, Done, Credit, Cancel, Cancelled, Goodbye,
+        Eager, Ready, Clear, Piece, Done, Credit, Cancel, Cancelled, Goodbye, Loss, Placed,
     ] {
         let header = frame::Header {
             length: 5,

@@ -558,8 +558,12 @@ impl Sink for Core {
             Kind::Cancelled => self.on_cancelled(from, header),
             Kind::Goodbye => self.on_goodbye(from),
             Kind::Loss => self.on_hearsay(from, header.request),
+            // Nobody was invited to write.
+            Kind::Placed => (),
         }
     }
+
+    fn finished(&mut self, _: u64, _: bool) {}
 
     fn lost(&mut self, peer: PeerId, why: &str) {
         self.on_loss(peer, why);

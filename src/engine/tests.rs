@@ -4,6 +4,7 @@ mod misfortune;
 
 use super::*;
 use crate::transport::sim::Settings;
+use crate::transport::Way;
 
 struct Random(u64);
 
@@ -209,7 +210,7 @@ fn settle(engines: &mut [Engine]) {
 fn random_exchanges_are_ordered_and_whole() {
     for seed in 0..60 {
         let mut settings = Settings::rough(2 + (seed % 4) as u32, seed);
-        settings.fetch = seed % 2 == 0;
+        settings.way = [Some(Way::Fetch), Some(Way::Pieces)][seed as usize % 2];
         exchange(settings, 200, 20_000);
     }
 }
@@ -218,7 +219,7 @@ fn random_exchanges_are_ordered_and_whole() {
 fn large_messages_go_in_pieces_or_are_pulled() {
     for fetch in [false, true] {
         let mut settings = Settings::calm(2);
-        settings.fetch = fetch;
+        settings.way = Some(if fetch { Way::Fetch } else { Way::Pieces });
         exchange(settings, 12, 3_000_000);
     }
 }
@@ -263,7 +264,7 @@ fn unexpected_memory_is_bounded() {
 fn too_long_a_message_fails_the_receive_alone() {
     for (size, fetch) in [(100usize, false), (900_000, false), (900_000, true)] {
         let mut settings = Settings::calm(2);
-        settings.fetch = fetch;
+        settings.way = Some(if fetch { Way::Fetch } else { Way::Pieces });
         let mut engines = engines(settings);
         let mut bytes = vec![1u8; size];
         let sent = engines[0].send(data(&mut bytes), PeerId(1), 8, 0, 5, false, false);
@@ -343,7 +344,7 @@ fn a_posted_receive_can_be_cancelled() {
 #[test]
 fn a_lost_peer_ends_what_waits_for_it() {
     let mut settings = Settings::calm(3);
-    settings.fetch = false;
+    settings.way = Some(Way::Pieces);
     let (sim, links) = Links::simulated(settings);
     let mut engines: Vec<Engine> = links
         .into_iter()

@@ -1,5 +1,7 @@
 //! One suite that every transport passes: order of a pair, whole payloads of all sizes, back-pressure, both directions
-//! at once, many peers, fetching, sleeping without missing a waking, ends with and without goodbye.
+//! at once, many peers, fetching, sleeping without missing a waking, ends with and without goodbye, one-sided calls.
+
+mod onesided;
 
 use crate::base::config::Config;
 use crate::base::id::PeerId;
@@ -128,6 +130,7 @@ struct Deaf;
 
 impl Sink for Deaf {
     fn frame(&mut self, _: PeerId, _: &Header, _: &[u8]) {}
+    fn finished(&mut self, _: u64, _: bool) {}
     fn lost(&mut self, _: PeerId, _: &str) {}
 }
 
@@ -179,6 +182,10 @@ struct Checker {
     next: Vec<u64>,
     goodbyes: u32,
     lost: Vec<(u32, String)>,
+    /// Tokens, and whether they ended well.
+    finished: Vec<(u64, bool)>,
+    /// How many had ended at the first loss.
+    ended_before_loss: Option<usize>,
 }
 
 impl Checker {
@@ -188,6 +195,8 @@ impl Checker {
             next: vec![0; ranks as usize],
             goodbyes: 0,
             lost: Vec::new(),
+            finished: Vec::new(),
+            ended_before_loss: None,
         }
     }
 
@@ -212,7 +221,13 @@ impl Sink for Checker {
         self.next[from.0 as usize] += 1;
     }
 
+    fn finished(&mut self, token: u64, fine: bool) {
+        assert!(!self.finished.iter().any(|f| f.0 == token), "ended twice");
+        self.finished.push((token, fine));
+    }
+
     fn lost(&mut self, peer: PeerId, why: &str) {
+        self.ended_before_loss.get_or_insert(self.finished.len());
         self.lost.push((peer.0, why.to_string()));
     }
 }

@@ -8,7 +8,7 @@ use crate::base::id::PeerId;
 use crate::transport::own::{self, Own};
 use crate::transport::shm::{wake, Shm};
 use crate::transport::tcp::{self, Keys, Tcp};
-use crate::transport::{choice, os, sim, Known, Outside, Sent, Sink};
+use crate::transport::{choice, os, sim, Known, Outside, Sent, Sink, Way};
 use crate::wire::address::{Address, Segment};
 use crate::wire::frame::Header;
 use crate::{fail, info};
@@ -56,10 +56,10 @@ pub struct Links {
     pub(super) routes: Vec<Route>,
     /// Peers whose end is no loss any more.
     forgotten: Vec<bool>,
-    own: Own,
+    pub(super) own: Own,
     pub(super) shm: Option<Shm>,
     pub(super) tcp: Option<Tcp>,
-    sim: Option<sim::Endpoint>,
+    pub(super) sim: Option<sim::Endpoint>,
     /// Those who came by TCP while their addresses were not known.
     pub(super) early: Vec<PeerId>,
     /// The addresses of those who were introduced.
@@ -221,7 +221,7 @@ impl Links {
         match self.route(peer) {
             Route::Own => true,
             Route::Shm => self.shm.as_mut().is_some_and(|s| s.can_fetch(peer)),
-            Route::Sim => self.sim.as_ref().is_some_and(sim::Endpoint::can_fetch),
+            Route::Sim => self.sim.as_ref().is_some_and(|s| s.way(peer) == Way::Fetch),
             Route::Tcp | Route::Unknown | Route::Lost => false,
         }
     }
@@ -337,6 +337,7 @@ impl Links {
     /// Says each loss once, and none of peers that may go.
     #[cold]
     fn report(&mut self, sink: &mut impl Sink) {
+        self.own.finish(sink);
         for (peer, why) in std::mem::take(&mut self.losses) {
             let at = peer.0 as usize;
             if self.routes[at] != Route::Lost {

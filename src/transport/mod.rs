@@ -6,6 +6,7 @@ mod choice;
 mod conformance;
 mod known;
 pub mod links;
+pub mod onesided;
 mod os;
 mod own;
 pub mod post;
@@ -20,6 +21,7 @@ pub mod verbs;
 
 pub use known::{Known, TABLE_MAX};
 pub use links::{Links, Options};
+pub use onesided::{Access, Atomic, Begun, Exposed, Hold, Way};
 pub use post::{Courier, Mailbox, Outside};
 
 use crate::base::id::PeerId;
@@ -40,6 +42,8 @@ pub enum Sent {
 pub trait Sink {
     /// A frame; `payload` is only lent. `header.length == payload.len()`.
     fn frame(&mut self, from: PeerId, header: &Header, payload: &[u8]);
+    /// A one-sided call is over, told once and before the peer's loss. Not `fine`: that loss follows.
+    fn finished(&mut self, token: u64, fine: bool);
     /// The peer is gone, said once.
     fn lost(&mut self, peer: PeerId, why: &str);
 }

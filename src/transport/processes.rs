@@ -87,6 +87,10 @@ impl Sink for Log {
         }
     }
 
+    fn finished(&mut self, token: u64, _: bool) {
+        panic!("nothing one-sided was begun, and {token} ended");
+    }
+
     fn lost(&mut self, peer: PeerId, why: &str) {
         self.lost.push((peer.0, why.to_string()));
     }

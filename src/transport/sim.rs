@@ -1,10 +1,12 @@
 //! A simulated network in one process: seeded delays, seeded refusals, peers that vanish. Time is a count of polls,
 //! so that a run is repeatable: same seed and same calls, same deliveries.
 
+mod onesided;
+
 use crate::base::id::PeerId;
-use crate::transport::{Sent, Sink};
+use crate::transport::{Sent, Sink, Way};
 use crate::wire::frame::Header;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// What a simulated network is like.
@@ -20,8 +22,10 @@ pub struct Settings {
     pub capacity: usize,
     /// Largest payload of a frame, bytes.
     pub max_payload: usize,
-    /// Whether a rank may fetch from the memory of another.
-    pub fetch: bool,
+    /// How large messages go; `None`: by pair.
+    pub way: Option<Way>,
+    /// Of 1000 one-sided calls and exposures so many are refused for good.
+    pub refuse: u32,
 }
 
 impl Settings {
@@ -34,7 +38,8 @@ impl Settings {
             busy: 0,
             capacity: 64,
             max_payload: 8192,
-            fetch: true,
+            way: Some(Way::Fetch),
+            refuse: 0,
         }
     }
 
@@ -47,15 +52,20 @@ impl Settings {
             busy: 150,
             capacity: 5,
             max_payload: 1024,
-            fetch: seed.is_multiple_of(2),
+            way: None,
+            refuse: 100,
         }
     }
 }
 
 struct Flight {
     due: u64,
-    header: Header,
-    payload: Vec<u8>,
+    what: What,
+}
+
+enum What {
+    Frame(Header, Vec<u8>),
+    Put(onesided::Put),
 }
 
 struct Net {
@@ -67,6 +77,14 @@ struct Net {
     dead: Vec<bool>,
     /// Of each dead, the only one who sees that it is; `None`: everybody.
     witness: Vec<Option<u32>>,
+    /// By receiver, then sender: nothing passes any more.
+    parted: Vec<bool>,
+    /// By key.
+    exposed: HashMap<u32, onesided::Exposure>,
+    /// Of keys and puts.
+    serial: u64,
+    /// Puts that arrived and were not finished yet.
+    landed: Vec<u64>,
 }
 
 impl Net {
@@ -79,9 +97,24 @@ impl Net {
         z ^ (z >> 31)
     }
 
+    fn at(&self, to: u32, from: u32) -> usize {
+        to as usize * self.settings.ranks as usize + from as usize
+    }
+
     fn queue(&mut self, to: u32, from: u32) -> &mut VecDeque<Flight> {
-        let at = to as usize * self.settings.ranks as usize + from as usize;
+        let at = self.at(to, from);
         &mut self.queues[at]
+    }
+
+    /// True so many times of 1000.
+    fn chance(&mut self, of_1000: u32) -> bool {
+        of_1000 > 0 && self.random() % 1000 < u64::from(of_1000)
+    }
+
+    /// When what leaves now arrives.
+    fn later(&mut self) -> u64 {
+        let delay = u64::from(self.settings.delay);
+        self.tick + self.random() % (delay + 1)
     }
 }
 
@@ -102,6 +135,10 @@ impl Sim {
             queues: (0..ranks * ranks).map(|_| VecDeque::new()).collect(),
             dead: vec![false; ranks],
             witness: vec![None; ranks],
+            parted: vec![false; ranks * ranks],
+            exposed: HashMap::new(),
+            serial: 0,
+            landed: Vec::new(),
         }));
         let endpoints = (0..settings.ranks)
             .map(|me| Endpoint {
@@ -111,18 +148,20 @@ impl Sim {
                 losses: Vec::new(),
                 spare: Vec::new(),
                 arrived: Vec::new(),
+                calls: Vec::new(),
             })
             .collect();
         (Sim { net }, endpoints)
     }
 
-    /// The peer vanishes: what it sent still arrives, then the others hear of the loss.
+    /// The peer vanishes: what it sent still arrives, up to the first put, then the others hear of the loss.
     pub fn kill(&self, peer: PeerId) {
         let mut net = lock(&self.net);
         net.dead[peer.0 as usize] = true;
         for from in 0..net.settings.ranks {
             net.queue(peer.0, from).clear();
         }
+        net.withdraw(peer.0);
     }
 
     /// The same, but only one peer sees it by itself, as where links are made on first use.
@@ -149,7 +188,9 @@ pub struct Endpoint {
     reported: Vec<bool>,
     pub(super) losses: Vec<(PeerId, String)>,
     spare: Vec<Vec<u8>>,
-    arrived: Vec<(u32, Flight)>,
+    arrived: Vec<(u32, Header, Vec<u8>)>,
+    /// One-sided calls under way.
+    calls: Vec<onesided::Call>,
 }
 
 /// Frames delivered in one poll.
@@ -168,10 +209,6 @@ impl Endpoint {
         lock(&self.net).settings.max_payload
     }
 
-    pub fn can_fetch(&self) -> bool {
-        lock(&self.net).settings.fetch
-    }
-
     pub fn send(&mut self, to: PeerId, header: &Header, fill: impl FnOnce(&mut [u8])) -> Sent {
         let mut net = lock(&self.net);
         if net.dead[to.0 as usize] || net.dead[self.me as usize] {
@@ -183,9 +220,11 @@ impl Endpoint {
             net.witness[to.0 as usize] = None;
             return Sent::Done;
         }
-        let (busy, delay, capacity) =
-            (net.settings.busy, net.settings.delay, net.settings.capacity);
-        if busy > 0 && net.random() % 1000 < u64::from(busy) {
+        if net.parted[net.at(to.0, self.me)] {
+            return Sent::Lost;
+        }
+        let (busy, capacity) = (net.settings.busy, net.settings.capacity);
+        if net.chance(busy) {
             return Sent::Busy;
         }
         if net.queue(to.0, self.me).len() >= capacity {
@@ -195,12 +234,11 @@ impl Endpoint {
         payload.clear();
         payload.resize(header.length as usize, 0);
         fill(&mut payload);
-        let due = net.tick + net.random() % (u64::from(delay) + 1);
+        let due = net.later();
         let header = *header;
         net.queue(to.0, self.me).push_back(Flight {
             due,
-            header,
-            payload,
+            what: What::Frame(header, payload),
         });
         Sent::Done
     }
@@ -214,30 +252,47 @@ impl Endpoint {
             let first = (net.random() % u64::from(ranks)) as u32;
             for step in 0..ranks {
                 let from = (first + step) % ranks;
-                let queue = net.queue(self.me, from);
                 // In order: a frame that is due waits for those before it.
-                while self.arrived.len() < BURST && queue.front().is_some_and(|f| f.due <= now) {
-                    let flight = queue.pop_front().expect("there is a front");
-                    self.arrived.push((from, flight));
+                while self.arrived.len() < BURST {
+                    let queue = net.queue(self.me, from);
+                    match queue.pop_front() {
+                        Some(flight) if flight.due > now => {
+                            queue.push_front(flight);
+                            break;
+                        }
+                        Some(flight) => match flight.what {
+                            What::Frame(header, payload) => {
+                                self.arrived.push((from, header, payload));
+                            }
+                            What::Put(put) => net.land(from, self.me, &put),
+                        },
+                        None => break,
+                    }
                 }
-                if net.dead[from as usize]
-                    && net.witness[from as usize].is_none_or(|w| w == self.me)
+                let dead = net.dead[from as usize]
+                    && net.witness[from as usize].is_none_or(|w| w == self.me);
+                let parted = net.parted[net.at(self.me, from)];
+                if (dead || parted)
                     && !self.reported[from as usize]
                     && from != self.me
                     && net.queue(self.me, from).is_empty()
                 {
                     self.reported[from as usize] = true;
-                    self.losses
-                        .push((PeerId(from), "the simulation ended it".to_string()));
+                    let why = if dead {
+                        "the simulation ended it"
+                    } else {
+                        "the connection ended"
+                    };
+                    self.losses.push((PeerId(from), why.to_string()));
                 }
             }
         }
         let moved = !self.arrived.is_empty();
-        for (from, flight) in self.arrived.drain(..) {
-            sink.frame(PeerId(from), &flight.header, &flight.payload);
-            self.spare.push(flight.payload);
+        for (from, header, payload) in self.arrived.drain(..) {
+            sink.frame(PeerId(from), &header, &payload);
+            self.spare.push(payload);
         }
-        moved
+        moved | self.end_calls(sink)
     }
 
     /// A sleep is a jump in time to the next delivery; other threads may run meanwhile.

@@ -10,9 +10,10 @@ pub enum Kind {
     /// A whole message: the payload follows.
     Eager = 1,
     /// rndv, ready to send: `total` bytes wait at the sender under `request`; `cookie` is the sender's address of
-    /// the data when it lies in one piece, else 0.
+    /// the data when it lies in one piece, else 0; with [`EXPOSED`] they can be read there, with the key `answer`.
     Ready = 2,
-    /// rndv, clear to send: the receiver's `answer` takes the data of the sender's `request`.
+    /// rndv, clear to send: the receiver's `answer` takes the data of the sender's `request`. With [`EXPOSED`] they may
+    /// be written to the receiver's memory at `cookie`, whose key is `source`; [`Kind::Placed`] follows them.
     Clear = 3,
     /// rndv, a piece: `cookie` bytes into the packed message, for the receiver's `answer`.
     Piece = 4,
@@ -28,6 +29,9 @@ pub enum Kind {
     Goodbye = 9,
     /// The rank `request` is gone; [`NOBODY`]: tell me who is.
     Loss = 10,
+    /// rndv, written: the data are in the memory that the receiver's `answer` exposed; `total` is 0 when they never will
+    /// be, else 1.
+    Placed = 11,
 }
 
 /// In a [`Kind::Loss`]: no news, but a question.
@@ -35,6 +39,9 @@ pub const NOBODY: u32 = u32::MAX;
 
 /// Flag of an eager message: its sender waits for the match (synchronous mode).
 pub const SYNCHRONOUS: u8 = 1;
+
+/// Flag of an announcement and of its answer: one-sided calls reach the memory.
+pub const EXPOSED: u8 = 2;
 
 /// A frame's header; 48 bytes, little endian.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -105,6 +112,7 @@ impl Header {
             8 => Kind::Cancelled,
             9 => Kind::Goodbye,
             10 => Kind::Loss,
+            11 => Kind::Placed,
             _ => return None,
         };
         let u32_at =
@@ -133,7 +141,7 @@ mod tests {
     fn a_header_survives_the_wire() {
         let header = Header {
             kind: Kind::Ready,
-            flags: SYNCHRONOUS,
+            flags: SYNCHRONOUS | EXPOSED,
             length: 7,
             context: 0x1122_3344_5566_7788,
             source: 9,
@@ -144,6 +152,11 @@ mod tests {
             cookie: u64::MAX,
         };
         assert_eq!(Header::decode(&header.encode()), Some(header));
+        for kind in 1..12 {
+            let mut bytes = header.encode();
+            bytes[0] = kind;
+            assert_eq!(Header::decode(&bytes).map(|h| h.kind as u8), Some(kind));
+        }
         let mut nonsense = header.encode();
         nonsense[0] = 0;
         assert_eq!(Header::decode(&nonsense), None);

@@ -166,7 +166,7 @@ fn nonsense_frames_do_no_harm() {
     for seed in 0..200 {
         let mut random = Random(seed);
         let mut settings = Settings::calm(3);
-        settings.fetch = false;
+        settings.way = Some(Way::Pieces);
         let mut engines = engines(settings);
         let mut bytes = vec![5u8; 300_000];
         let mut room = vec![7u8; 300];

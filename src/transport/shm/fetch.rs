@@ -7,10 +7,19 @@ use std::io;
 /// One call moves less than 2 GiB.
 const PIECE: usize = 1 << 30;
 
-/// One read; answers the bytes moved.
-fn read(pid: u32, remote: u64, into: *mut u8, length: usize) -> io::Result<usize> {
+type Call = unsafe extern "C" fn(
+    libc::pid_t,
+    *const libc::iovec,
+    libc::c_ulong,
+    *const libc::iovec,
+    libc::c_ulong,
+    libc::c_ulong,
+) -> libc::ssize_t;
+
+/// One call; answers the bytes moved.
+fn call(how: Call, pid: u32, remote: u64, near: *mut u8, length: usize) -> io::Result<usize> {
     let local = libc::iovec {
-        iov_base: into.cast(),
+        iov_base: near.cast(),
         iov_len: length,
     };
     let far = libc::iovec {
@@ -18,7 +27,7 @@ fn read(pid: u32, remote: u64, into: *mut u8, length: usize) -> io::Result<usize
         iov_len: length,
     };
     // SAFETY: the kernel checks the far side; the near side is the buffer that the caller vouches for.
-    let n = unsafe { libc::process_vm_readv(pid as libc::pid_t, &local, 1, &far, 1, 0) };
+    let n = unsafe { how(pid as libc::pid_t, &local, 1, &far, 1, 0) };
     if n < 0 {
         Err(io::Error::last_os_error())
     } else {
@@ -39,7 +48,13 @@ pub fn probe(pid: u32, probe: u64, nonce: &[u8; 16]) -> std::result::Result<(), 
         return Err("it shows nothing to read".to_string());
     }
     let mut got = [0u8; 16];
-    match read(pid, probe, got.as_mut_ptr(), got.len()) {
+    match call(
+        libc::process_vm_readv,
+        pid,
+        probe,
+        got.as_mut_ptr(),
+        got.len(),
+    ) {
         Ok(16) if got == *nonce => Ok(()),
         Ok(_) => Err(format!("process {pid} is another one")),
         Err(error) => Err(format!("process_vm_readv: {error}")),
@@ -51,22 +66,59 @@ pub fn probe(pid: u32, probe: u64, nonce: &[u8; 16]) -> std::result::Result<(), 
 /// # Errors
 /// `Other` with the address that could not be read and the kernel's reason.
 pub fn fetch(peer: u32, pid: u32, remote: u64, into: *mut u8, length: usize) -> Result<()> {
-    let mut done = 0;
-    while done < length {
-        let piece = (length - done).min(PIECE);
-        match read(pid, remote + done as u64, into.wrapping_add(done), piece) {
+    all(
+        libc::process_vm_readv,
+        "read",
+        peer,
+        pid,
+        remote,
+        into,
+        length,
+    )
+}
+
+/// Writes all of `length` bytes.
+///
+/// # Errors
+/// As those of [`fetch`].
+pub fn store(peer: u32, pid: u32, from: *const u8, remote: u64, length: usize) -> Result<()> {
+    // The kernel only reads from there.
+    let from = from.cast_mut();
+    all(
+        libc::process_vm_writev,
+        "written",
+        peer,
+        pid,
+        remote,
+        from,
+        length,
+    )
+}
+
+fn all(
+    how: Call,
+    done: &str,
+    peer: u32,
+    pid: u32,
+    remote: u64,
+    near: *mut u8,
+    length: usize,
+) -> Result<()> {
+    let mut moved = 0;
+    while moved < length {
+        let piece = (length - moved).min(PIECE);
+        let at = remote.wrapping_add(moved as u64);
+        match call(how, pid, at, near.wrapping_add(moved), piece) {
             Ok(0) => fail!(
                 Other,
-                "nothing could be read at {:#x} in rank {peer} (process {pid})",
-                remote + done as u64
+                "nothing could be {done} at {at:#x} in rank {peer} (process {pid})"
             ),
-            Ok(n) => done += n,
+            Ok(n) => moved += n,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
             Err(error) => fail!(
                 Other,
-                "reading {} bytes at {:#x} in rank {peer} (process {pid}): {error}",
-                length - done,
-                remote + done as u64
+                "{} bytes at {at:#x} in rank {peer} (process {pid}) could not be {done}: {error}",
+                length - moved
             ),
         }
     }
@@ -86,6 +138,10 @@ mod tests {
         let from = [5u8; 64];
         fetch(3, pid, from.as_ptr() as u64, to.as_mut_ptr(), 64).expect("fetch");
         assert_eq!(to, from);
+        store(3, pid, [6u8; 64].as_ptr(), to.as_mut_ptr() as u64, 64).expect("store");
+        assert_eq!(to, [6; 64]);
+        let error = store(3, pid, from.as_ptr(), 8, 64).expect_err("page zero");
+        assert!(error.detail.contains("0x8 in rank 3"), "{error}");
         assert!(probe(pid, 0, &[5; 16]).is_err());
         assert!(probe(pid, from.as_ptr() as u64, &[5; 16]).is_ok());
         assert!(probe(pid, from.as_ptr() as u64, &[6; 16]).is_err());

@@ -242,6 +242,20 @@ impl Shm {
         }
     }
 
+    /// Writes to the peer's memory; asks as [`Shm::can_fetch`] does.
+    pub fn store(
+        &mut self,
+        peer: PeerId,
+        from: *const u8,
+        remote: u64,
+        length: usize,
+    ) -> crate::base::error::Result<()> {
+        match &self.peers[peer.0 as usize] {
+            Some(p) => fetch::store(peer.0, p.pid, from, remote, length),
+            None => crate::fail!(Other, "rank {} has no link to rank {}", self.me, peer.0),
+        }
+    }
+
     #[inline]
     pub fn send(&mut self, peer: PeerId, header: &Header, fill: impl FnOnce(&mut [u8])) -> Sent {
         let Some(p) = &mut self.peers[peer.0 as usize] else {

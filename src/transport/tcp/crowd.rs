@@ -41,6 +41,10 @@ impl Sink for Got {
         self.all += 1;
     }
 
+    fn finished(&mut self, token: u64, _: bool) {
+        panic!("nothing one-sided was begun, and {token} ended");
+    }
+
     fn lost(&mut self, peer: PeerId, why: &str) {
         panic!("rank {} lost rank {}: {why}", self.me, peer.0);
     }

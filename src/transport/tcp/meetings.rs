@@ -26,6 +26,10 @@ impl Sink for Log {
         self.frames.push((from.0, header.cookie));
     }
 
+    fn finished(&mut self, token: u64, _: bool) {
+        panic!("nothing one-sided was begun, and {token} ended");
+    }
+
     fn lost(&mut self, peer: PeerId, why: &str) {
         self.lost.push((peer.0, why.to_string()));
     }

@@ -396,6 +396,7 @@ impl Tcp {
         struct Deaf;
         impl Sink for Deaf {
             fn frame(&mut self, _: PeerId, _: &Header, _: &[u8]) {}
+            fn finished(&mut self, _: u64, _: bool) {}
             fn lost(&mut self, _: PeerId, _: &str) {}
         }
         let end = Instant::now() + limit;
