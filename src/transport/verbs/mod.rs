@@ -1,4 +1,15 @@
 //! Links by verbs: remote direct memory access over InfiniBand and RoCE, through libibverbs, which is opened at run time.
 
+pub mod buffers;
+pub mod credit;
+pub mod frame;
+pub mod link;
 pub mod memory;
+pub mod peer;
+pub mod poll;
+pub mod post;
+pub mod queue;
+pub mod ring;
+pub mod sleep;
 pub mod sys;
+pub mod traffic;

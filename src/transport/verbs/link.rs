@@ -1,0 +1,62 @@
+//! One peer, as the links by verbs see it: its queue pair, and what is known of both ends.
+
+use crate::transport::verbs::credit::Credit;
+use crate::transport::verbs::peer::{Local, Terms};
+use crate::transport::verbs::queue::Queue;
+use crate::transport::verbs::sys::Qp;
+
+/// How far it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// The queue pair is there; frames may come, none may go.
+    Prepared,
+    /// Frames go and come.
+    Connected,
+    /// The peer has closed its end, in order.
+    Closed,
+    /// It failed; what is left is to say so.
+    Broken,
+}
+
+/// A peer with a queue pair.
+pub struct Link {
+    pub qp: Qp,
+    pub local: Local,
+    pub stage: Stage,
+    pub theirs: Terms,
+    pub credit: Credit,
+    pub queue: Queue,
+    /// Bytes that a send may carry inline.
+    pub inline: usize,
+    /// The number of the next frame to it, and of the next one from it.
+    pub next: u32,
+    pub expected: u32,
+    /// It said goodbye: its end is no loss.
+    pub goodbye: bool,
+    /// It is in the list of those who are owed credit.
+    pub due: bool,
+    /// A send was refused for lack of credit.
+    pub starved: bool,
+    /// This end told it that no more comes.
+    pub said_bye: bool,
+}
+
+impl Link {
+    pub fn new(qp: Qp, local: Local, depth: u32) -> Link {
+        Link {
+            inline: qp.caps().inline as usize,
+            qp,
+            local,
+            stage: Stage::Prepared,
+            theirs: Terms::default(),
+            credit: Credit::new(local.terms.credits),
+            queue: Queue::new(depth),
+            next: 0,
+            expected: 0,
+            goodbye: false,
+            due: false,
+            starved: false,
+            said_bye: false,
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What arrives, what has left, and what ends.
+
+use crate::base::id::PeerId;
+use crate::transport::verbs::frame::{self, What};
+use crate::transport::verbs::link::Stage;
+use crate::transport::verbs::sys::{words, Completion};
+use crate::transport::verbs::traffic::{release, Traffic, BATCH};
+use crate::transport::Sink;
+use crate::wire::frame::Kind;
+
+impl Traffic {
+    /// Hands what came to `sink`, a bounded part of it; true when anything moved.
+    #[inline]
+    pub fn poll(&mut self, sink: &mut impl Sink) -> bool {
+        let mut moved = false;
+        if !self.stash.is_empty() {
+            moved = true;
+            for done in std::mem::take(&mut self.stash) {
+                self.arrived(&done, sink);
+            }
+        }
+        let came = self.take(true);
+        if came > 0 {
+            moved = true;
+            for at in 0..came {
+                let done = self.room[at];
+                self.arrived(&done, sink);
+            }
+        }
+        if moved {
+            if let Err(why) = self.receives.post() {
+                self.fail_all(&why);
+            }
+        }
+        if !self.due.is_empty() {
+            self.pay();
+        }
+        if self.asked > 0 {
+            moved |= self.reap();
+        }
+        if !self.broken.is_empty() && came < BATCH {
+            self.bury();
+            moved = true;
+        }
+        moved
+    }
+
+    /// Takes completions to the room: how many.
+    #[inline]
+    fn take(&mut self, came: bool) -> usize {
+        let queue = if came { &self.came } else { &self.went };
+        match queue.poll(&mut self.room[..]) {
+            Ok(done) => done.len(),
+            Err(error) => {
+                self.fail_all(&error.to_string());
+                0
+            }
+        }
+    }
+
+    /// A receive buffer came back.
+    #[inline]
+    fn arrived(&mut self, done: &Completion, sink: &mut impl Sink) {
+        let id = done.id();
+        let peer = self.pairs.get(&done.pair()).copied();
+        let Some(peer) = peer else {
+            // Of a queue pair that is gone.
+            self.receives.give_back(id);
+            return;
+        };
+        if !done.fine() {
+            self.receives.give_back(id);
+            self.breaks(peer, words(done.status()).to_string());
+            return;
+        }
+        let wrong = self.message(peer, id, done.length(), sink);
+        self.receives.give_back(id);
+        if let Err(why) = wrong {
+            self.breaks(peer, why.to_string());
+        }
+    }
+
+    /// A message of a peer.
+    #[inline]
+    fn message(
+        &mut self,
+        peer: u32,
+        id: u64,
+        length: usize,
+        sink: &mut impl Sink,
+    ) -> Result<(), &'static str> {
+        const NONSENSE: &str = "it sent what is no frame";
+        let Some(link) = &mut self.links[peer as usize] else {
+            return Ok(());
+        };
+        let bytes = self.receives.bytes(id, length).ok_or(NONSENSE)?;
+        let (prefix, header, payload) = frame::read(bytes).ok_or(NONSENSE)?;
+        if link.credit.hear(prefix.limit) {
+            link.starved = false;
+        }
+        link.credit.take();
+        if link.stage == Stage::Prepared {
+            self.heard.push(peer);
+        }
+        if prefix.number != link.expected {
+            return Err("frames of it are missing");
+        }
+        match (prefix.what, header) {
+            (What::Frame, Some(header)) => {
+                link.expected = link.expected.wrapping_add(1);
+                link.goodbye |= header.kind == Kind::Goodbye;
+                sink.frame(PeerId(peer), &header, payload);
+            }
+            (What::Bye, _) => {
+                if link.goodbye {
+                    link.stage = Stage::Closed;
+                } else {
+                    return Err("it closed its links without a goodbye");
+                }
+            }
+            _ => (),
+        }
+        if !link.due && link.credit.is_due() && link.stage == Stage::Connected {
+            link.due = true;
+            self.due.push(peer);
+        }
+        Ok(())
+    }
+
+    /// Takes what the device is done with; true when anything was.
+    pub fn reap(&mut self) -> bool {
+        let went = self.take(false);
+        for at in 0..went {
+            let done = self.room[at];
+            let (peer, number) = ((done.id() >> 32) as u32, done.id() as u32);
+            let Some(Some(link)) = self.links.get_mut(peer as usize) else {
+                continue;
+            };
+            // One of an earlier queue pair is over with it.
+            if link.local.qpn != done.pair() {
+                continue;
+            }
+            if !done.fine() {
+                self.breaks(peer, words(done.status()).to_string());
+                continue;
+            }
+            let before = link.queue.asked();
+            let sends = &mut self.sends;
+            link.queue.complete(number, |hold| release(sends, hold));
+            self.asked -= before - link.queue.asked();
+        }
+        if went > 0 {
+            self.stuck = false;
+        }
+        went > 0
+    }
+
+    /// All links are broken.
+    #[cold]
+    pub fn fail_all(&mut self, why: &str) {
+        for peer in 0..self.links.len() as u32 {
+            self.breaks(peer, why.to_string());
+        }
+    }
+
+    /// Clears broken links up and says which were.
+    #[cold]
+    fn bury(&mut self) {
+        for (peer, why) in std::mem::take(&mut self.broken) {
+            let goodbye = match &self.links[peer as usize] {
+                Some(link) => link.goodbye,
+                None => continue,
+            };
+            self.remove(peer);
+            if !goodbye {
+                self.losses.push((PeerId(peer), why));
+            }
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! A ring of records in a receiver's memory, written by one sender's device. The sender composes a record in a copy of the
+//! ring in its own memory (the mirror), at the same place, and posts one write of it.
+//!
+//! A record: a word that says how long it is, the message, padded to words, and a word that is the checksum of all before.
+//! The memory of the ring is zero where no record is, so whatever part of a record has arrived, in whatever order its
+//! bytes came, either the checksum is wrong or nothing but zeros is missing. The reader zeroes what it has read before it
+//! says so.
+//!
+//! Records begin on lines. Where the longest record might not fit before the end, the next one is at the beginning; both
+//! ends know where that is, so nothing has to say it.
+
+use std::sync::atomic::{fence, AtomicU64, Ordering};
+
+/// Records begin at multiples of this, bytes.
+pub const LINE: usize = 64;
+const WORD: usize = 8;
+/// In the upper half of a record's first word, so that it is never 0.
+const MARK: u64 = 0x6d61_7966 << 32;
+/// Odd, and without much order among its bits.
+const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Bytes of a record with a message of so many.
+#[inline(always)]
+pub const fn record(message: usize) -> usize {
+    WORD + ((message + WORD - 1) & !(WORD - 1)) + WORD
+}
+
+#[inline(always)]
+const fn lines(bytes: usize) -> usize {
+    (bytes + LINE - 1) & !(LINE - 1)
+}
+
+/// The checksum of a record's words but the last; never 0.
+#[inline]
+fn checksum(words: impl Iterator<Item = u64>) -> u64 {
+    let mut sum = 0u64;
+    let mut factor = MIX;
+    for word in words {
+        sum = sum.wrapping_add((word ^ word >> 29).wrapping_mul(factor));
+        factor = factor.wrapping_add(MIX << 1);
+    }
+    sum ^ sum >> 32 | 1
+}
+
+/// Where a ring's positions are; both ends count alike.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    size: usize,
+    /// The longest record.
+    longest: usize,
+}
+
+impl Shape {
+    /// The place behind a record of `bytes` at `at`, and how far it is, with what is left out at the end.
+    #[inline(always)]
+    fn next(&self, at: usize, bytes: usize) -> (usize, usize) {
+        let step = lines(bytes);
+        if at + step + self.longest > self.size {
+            (0, self.size - at)
+        } else {
+            (at + step, step)
+        }
+    }
+}
+
+/// The smallest ring for messages of this many bytes.
+pub const fn least(message: usize) -> usize {
+    4 * lines(record(message))
+}
+
+/// The writing end: the mirror, and how far the reader is.
+pub struct Producer {
+    mirror: *mut u8,
+    shape: Shape,
+    at: usize,
+    /// Bytes written since the beginning, and read as far as known.
+    tail: u64,
+    head: u64,
+    longest: usize,
+}
+
+// SAFETY: the mirror is memory that the producer's owner holds and nobody else writes.
+unsafe impl Send for Producer {}
+
+impl Producer {
+    /// For messages of at most `longest` bytes.
+    ///
+    /// # Safety
+    /// `mirror` must be `size` bytes, aligned to words, that live as long as the producer and that nobody else writes.
+    pub unsafe fn new(mirror: *mut u8, size: usize, longest: usize) -> Producer {
+        let shape = Shape {
+            size,
+            longest: lines(record(longest)),
+        };
+        Producer {
+            mirror,
+            shape,
+            at: 0,
+            tail: 0,
+            head: 0,
+            longest,
+        }
+    }
+
+    /// The longest message.
+    #[inline]
+    pub fn longest(&self) -> usize {
+        self.longest
+    }
+
+    /// Is there room for a message of so many bytes?
+    #[inline]
+    pub fn has_room(&self, message: usize) -> bool {
+        if message > self.longest {
+            return false;
+        }
+        let (_, step) = self.shape.next(self.at, record(message));
+        self.tail + step as u64 - self.head <= self.shape.size as u64
+    }
+
+    /// Composes a record, for which there must be room: where it lies in mirror and ring, and its bytes.
+    #[inline]
+    pub fn write(&mut self, message: usize, fill: impl FnOnce(&mut [u8])) -> (usize, usize) {
+        assert!(self.has_room(message), "a record without room");
+        let bytes = record(message);
+        let at = self.at;
+        // SAFETY: `at + bytes` is at most the ring's size, by Shape::next and has_room; the place was read, so the
+        // device is done with what it held before. Words are aligned, for `at` is a multiple of a line.
+        unsafe {
+            let words = self.mirror.add(at).cast::<u64>();
+            // The padding, before the message (or the first word) covers the rest of its word.
+            words.add(bytes / WORD - 2).write(0);
+            words.write(MARK | message as u64);
+            fill(std::slice::from_raw_parts_mut(
+                self.mirror.add(at + WORD),
+                message,
+            ));
+            let sum = checksum((0..bytes / WORD - 1).map(|i| words.add(i).read()));
+            words.add(bytes / WORD - 1).write(sum);
+        }
+        let (next, step) = self.shape.next(at, bytes);
+        self.at = next;
+        self.tail += step as u64;
+        (at, bytes)
+    }
+
+    /// The reader has read so many lines since the beginning (the count wraps).
+    #[inline]
+    pub fn read(&mut self, lines: u32) {
+        let known = (self.head / LINE as u64) as u32;
+        let more = u64::from(lines.wrapping_sub(known)) * LINE as u64;
+        // What is beyond the tail is no news, but an old or a false count.
+        if self.head + more <= self.tail {
+            self.head += more;
+        }
+    }
+}
+
+/// The reading end.
+pub struct Consumer {
+    data: *mut u8,
+    shape: Shape,
+    at: usize,
+    head: u64,
+    /// What the writer was told of it.
+    told: u64,
+}
+
+// SAFETY: as for the producer; besides it only the device writes, as the ring's words say.
+unsafe impl Send for Consumer {}
+
+impl Consumer {
+    /// For messages of at most `longest` bytes.
+    ///
+    /// # Safety
+    /// `data` must be `size` bytes, zero at first, aligned to words, that live as long as the consumer.
+    pub unsafe fn new(data: *mut u8, size: usize, longest: usize) -> Consumer {
+        let shape = Shape {
+            size,
+            longest: lines(record(longest)),
+        };
+        Consumer {
+            data,
+            shape,
+            at: 0,
+            head: 0,
+            told: 0,
+        }
+    }
+
+    /// May something be there?
+    #[inline(always)]
+    pub fn stirs(&self) -> bool {
+        // SAFETY: `at` is a line within the ring.
+        unsafe { &*self.data.add(self.at).cast::<AtomicU64>() }.load(Ordering::Relaxed) != 0
+    }
+
+    /// The next message, when it has arrived whole. It stays until [`Consumer::pass`].
+    #[inline]
+    pub fn message(&self) -> Option<&[u8]> {
+        // SAFETY: words of the ring, aligned; the device may write them meanwhile, so all are read as atomics until the
+        // checksum says that nothing is missing; from then on nobody writes them before the writer is told.
+        unsafe {
+            let words = self.data.add(self.at).cast::<AtomicU64>();
+            let first = (*words).load(Ordering::Acquire);
+            if first == 0 || first >> 32 != MARK >> 32 {
+                return None;
+            }
+            let message = first as u32 as usize;
+            let bytes = record(message);
+            if bytes > self.shape.longest {
+                return None;
+            }
+            let last = bytes / WORD - 1;
+            let sum = (*words.add(last)).load(Ordering::Acquire);
+            if sum == 0
+                || sum != checksum((0..last).map(|i| (*words.add(i)).load(Ordering::Relaxed)))
+            {
+                return None;
+            }
+            fence(Ordering::Acquire);
+            Some(std::slice::from_raw_parts(
+                self.data.add(self.at + WORD),
+                message,
+            ))
+        }
+    }
+
+    /// Done with a message of so many bytes: its place is zeroed.
+    #[inline]
+    pub fn pass(&mut self, message: usize) {
+        let bytes = record(message);
+        // SAFETY: the record that was just read lies there; the writer does not write there until it is told.
+        unsafe { std::ptr::write_bytes(self.data.add(self.at), 0, bytes) };
+        let (next, step) = self.shape.next(self.at, bytes);
+        self.at = next;
+        self.head += step as u64;
+    }
+
+    /// What to tell the writer: lines read since the beginning (the count wraps).
+    #[inline]
+    pub fn promise(&self) -> u32 {
+        (self.head / LINE as u64) as u32
+    }
+
+    /// The writer is told [`Consumer::promise`].
+    #[inline]
+    pub fn tell(&mut self) {
+        self.told = self.head;
+    }
+
+    /// Is so much read that the writer should be told, if need be by a message of its own?
+    #[inline]
+    pub fn is_due(&self) -> bool {
+        (self.head - self.told) as usize * 4 >= self.shape.size
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+
+    const SIZE: usize = 4096;
+    const LONGEST: usize = 600;
+
+    #[repr(align(64))]
+    struct Memory([u8; SIZE]);
+
+    fn random(state: &mut u64) -> u64 {
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        *state
+    }
+
+    /// The bytes of each record arrive in any order, one by one, with looks in between; records themselves in order.
+    #[test]
+    fn records_pass_whole_however_their_bytes_arrive() {
+        for seed in 1..6u64 {
+            let mut state = seed.wrapping_mul(MIX);
+            let mut mirror = Box::new(Memory([0; SIZE]));
+            let mut ring = Box::new(Memory([0; SIZE]));
+            let data = ring.0.as_mut_ptr();
+            // SAFETY: both memories outlive the ends, of which there is one each.
+            let (mut producer, mut consumer) = unsafe {
+                (
+                    Producer::new(mirror.0.as_mut_ptr(), SIZE, LONGEST),
+                    Consumer::new(data, SIZE, LONGEST),
+                )
+            };
+            // Counts of lines wrap some time.
+            let near = (u64::from(u32::MAX) - 100) * LINE as u64;
+            (producer.tail, producer.head) = (near, near);
+            (consumer.head, consumer.told) = (near, near);
+            let mut flying: VecDeque<(usize, usize)> = VecDeque::new();
+            let mut wanted: VecDeque<Vec<u8>> = VecDeque::new();
+            let (mut got, mut refused, mut torn) = (0, 0, 0);
+            while got < 3000 {
+                let length = match random(&mut state) % 4 {
+                    0 => 0,
+                    1 => LONGEST,
+                    _ => (random(&mut state) as usize) % (LONGEST + 1),
+                };
+                if producer.has_room(length) {
+                    // Zeros, ones, and anything: what is missing may look like what is there.
+                    let kind = random(&mut state) % 3;
+                    let bytes: Vec<u8> = (0..length)
+                        .map(|_| match kind {
+                            0 => 0,
+                            1 => (random(&mut state) % 2) as u8,
+                            _ => random(&mut state) as u8,
+                        })
+                        .collect();
+                    flying.push_back(producer.write(length, |m| m.copy_from_slice(&bytes)));
+                    wanted.push_back(bytes);
+                } else {
+                    refused += 1;
+                }
+                if random(&mut state).is_multiple_of(2) {
+                    let Some((at, bytes)) = flying.pop_front() else {
+                        continue;
+                    };
+                    let mut order: Vec<usize> = (at..at + bytes).collect();
+                    for i in (1..order.len()).rev() {
+                        order.swap(i, random(&mut state) as usize % (i + 1));
+                    }
+                    for (done, i) in order.iter().enumerate() {
+                        // SAFETY: within the ring; the consumer looks at it between the writes only.
+                        unsafe { data.add(*i).write(mirror.0[*i]) };
+                        let rest_is_zero = || order[done + 1..].iter().all(|i| mirror.0[*i] == 0);
+                        if done.is_multiple_of(37) && consumer.promise() == lines_at(at, &consumer)
+                        {
+                            torn += 1;
+                            assert!(consumer.message().is_none() || rest_is_zero());
+                        }
+                    }
+                    if random(&mut state).is_multiple_of(4) {
+                        continue;
+                    }
+                    while consumer.stirs() {
+                        let message = consumer.message().expect("whole").to_vec();
+                        assert_eq!(Some(&message), wanted.front());
+                        wanted.pop_front();
+                        consumer.pass(message.len());
+                        got += 1;
+                    }
+                    assert!(consumer.message().is_none());
+                    if consumer.is_due() || random(&mut state).is_multiple_of(5) {
+                        producer.read(consumer.promise());
+                        consumer.tell();
+                    }
+                }
+            }
+            assert!(refused > 100 && torn > 1000, "{refused} {torn}");
+        }
+    }
+
+    /// The promise of a consumer that stands at this place.
+    fn lines_at(at: usize, consumer: &Consumer) -> u32 {
+        if consumer.at == at {
+            consumer.promise()
+        } else {
+            !consumer.promise()
+        }
+    }
+
+    #[test]
+    fn nonsense_is_never_a_message() {
+        let mut ring = Box::new(Memory([0; SIZE]));
+        let data = ring.0.as_mut_ptr();
+        // SAFETY: the memory outlives the consumer.
+        let consumer = unsafe { Consumer::new(data, SIZE, LONGEST) };
+        let mut state = 7;
+        for round in 0..2000 {
+            for at in (0..SIZE).step_by(WORD) {
+                let word = match (at, round % 3) {
+                    (0, 1) => MARK | random(&mut state) as u32 as u64,
+                    (0, 2) => MARK | (random(&mut state) % 700),
+                    _ => random(&mut state),
+                };
+                // SAFETY: an aligned word of the ring.
+                unsafe { data.add(at).cast::<u64>().write(word) };
+            }
+            assert!(consumer.message().is_none());
+        }
+    }
+
+    #[test]
+    fn a_false_count_of_what_was_read_makes_no_room() {
+        let mut mirror = Box::new(Memory([0; SIZE]));
+        // SAFETY: the memory outlives the producer.
+        let mut producer = unsafe { Producer::new(mirror.0.as_mut_ptr(), SIZE, LONGEST) };
+        while producer.has_room(LONGEST) {
+            producer.write(LONGEST, |m| m.fill(1));
+        }
+        producer.read(1000);
+        producer.read(u32::MAX);
+        assert!(!producer.has_room(LONGEST));
+        producer.read((SIZE / LINE) as u32);
+        assert!(producer.has_room(LONGEST));
+    }
+}
