@@ -44,7 +44,7 @@ pub struct VerbsHello {
     pub job: [u8; 16],
     pub from: u32,
     pub to: u32,
-    /// The sender's attempt, from 1.
+    /// The sender's attempt, from 1; of a refusal the last that it gave up, 0 when there was none.
     pub attempt: u32,
     /// The receiver's attempt whose queue pair the sender receives from; 0: none yet.
     pub ready_for: u32,
@@ -104,11 +104,9 @@ impl VerbsHello {
             refuses: flags & REFUSES != 0,
             offer,
         };
-        let sound = &bytes[..8] == MAGIC
-            && flags & !(ASKS | REFUSES) == 0
-            && hello.attempt > 0
-            && bytes[43] == 0;
-        let offers = (1..=5).contains(&offer.mtu)
+        let sound = &bytes[..8] == MAGIC && flags & !(ASKS | REFUSES) == 0 && bytes[43] == 0;
+        let offers = hello.attempt > 0
+            && (1..=5).contains(&offer.mtu)
             && offer.queue_pair <= MAX_QUEUE_PAIR
             && offer.first_packet <= MAX_QUEUE_PAIR;
         (sound && (offers || hello.refuses)).then_some(hello)
@@ -152,6 +150,7 @@ mod tests {
         let bytes = hello.encode(&KEY);
         assert_eq!(VerbsHello::decode(&bytes), Some(hello));
         let refusal = VerbsHello {
+            attempt: 0,
             asks: false,
             refuses: true,
             offer: Offer::default(),

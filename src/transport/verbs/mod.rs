@@ -4,6 +4,7 @@ pub mod buffers;
 pub mod credit;
 pub mod frame;
 pub mod link;
+pub mod meet;
 pub mod memory;
 pub mod peer;
 pub mod poll;
