@@ -33,6 +33,10 @@ pub struct Config {
     pub verbs_pinned: Option<u64>,
     /// `MAYFLY_PATHS`: comma-separated ways by which TCP may reach a peer (`direct`, `punch`, `relay`); empty: all.
     pub paths: Vec<String>,
+    /// `MAYFLY_VERBS_DEVICE`: the RDMA device, `name` or `name:port`; empty: the best one.
+    pub verbs_device: String,
+    /// `MAYFLY_VERBS_GID`: the index of the port's address that is used; none: the best one.
+    pub verbs_gid: Option<i64>,
 }
 
 /// Which connections are encrypted.
@@ -108,6 +112,11 @@ impl Config {
             },
             verbs_pinned: size("MAYFLY_VERBS_PINNED"),
             paths: list("MAYFLY_PATHS"),
+            verbs_device: get("MAYFLY_VERBS_DEVICE")
+                .unwrap_or_default()
+                .trim()
+                .to_string(),
+            verbs_gid: get("MAYFLY_VERBS_GID").map(|_| number("MAYFLY_VERBS_GID", -1)),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod buffers;
 pub mod credit;
+pub mod device;
 pub mod frame;
 pub mod link;
 pub mod meet;

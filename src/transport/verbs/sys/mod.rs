@@ -23,6 +23,8 @@ mod context;
 mod error;
 pub mod layout;
 mod library;
+#[cfg(test)]
+mod live;
 mod memory;
 mod pair;
 mod receive;
