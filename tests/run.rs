@@ -67,6 +67,31 @@ fn what_cannot_be_started_is_said_before_anything_starts() {
 }
 
 #[test]
+fn what_only_the_system_refuses_is_said_once_and_ends_what_runs() {
+    let folder = common::Folder::new("refused");
+    // Its interpreter is there, but is no program.
+    folder.write("locked", b"#!/etc/passwd\n", 0o755);
+    let locked = folder.path("locked");
+    let run = run(&["-n", "2", "sleep", "61.7", ":", "-n", "3", &locked]);
+    assert_eq!(run.status, 126, "{}", run.err);
+    let expected = format!("mayfly: {locked}: rank 2 cannot be started: ");
+    assert!(run.err.starts_with(&expected), "{}", run.err);
+    assert!(run.err.contains("Permission denied"), "{}", run.err);
+    assert_eq!(run.err.lines().count(), 1, "{}", run.err);
+    assert!(eventually(|| processes_with(&["sleep", "61.7"]).is_empty()));
+    // More than the system takes for one word.
+    let long = format!("A={}", "x".repeat(200_000));
+    let mut command = mayfly();
+    command.args(["run", "-n", "2"]);
+    folder.write("file", format!("-x {long} true").as_bytes(), 0o644);
+    command.args(["-configfile", &folder.path("file")]);
+    let run = common::run(&mut command);
+    assert_eq!(run.status, 126, "{}", run.err);
+    assert!(run.err.contains("true: rank 0 cannot"), "{}", run.err);
+    assert!(run.err.contains("too long"), "{}", run.err);
+}
+
+#[test]
 fn the_first_failing_rank_gives_the_status_and_ends_the_others() {
     let begin = Instant::now();
     let run = run(&[

@@ -376,6 +376,34 @@ fn a_program_that_is_not_there_ends_the_job() {
 }
 
 #[test]
+fn a_rank_that_only_the_system_refuses_ends_the_others() {
+    let api = Api::new("");
+    let host = api.host("locked");
+    api.waits();
+    let descriptors = host.descriptors();
+    let folder = crate::common::Folder::new("locked-program");
+    // Its interpreter is there, but is no program.
+    folder.write("locked", b"#!/etc/passwd\n", 0o755);
+    let mut task = program(2, "/bin/sleep", &["62.3"]);
+    task.parts
+        .extend(program(2, &folder.path("locked"), &[]).parts);
+    let meeting = Meeting::of(&task);
+    api.invoke(&meeting.json());
+    let text = api.error(1, "Mayfly.Unfit");
+    assert!(
+        text.contains("locked: rank 2 cannot be started: "),
+        "{text}"
+    );
+    // Said once of it, and never of its equal, which the same line explains.
+    let refused = |end: &&(u32, i32, i32)| end.0 >= 2;
+    let exits = meeting.exits();
+    let exits: Vec<_> = exits.iter().filter(refused).collect();
+    assert_eq!(exits, [&(2, 126, 0)]);
+    api.waits();
+    host.clean(descriptors);
+}
+
+#[test]
 fn ranks_join_through_the_hosts_tls() {
     let api = Api::new("");
     let host = api.host("tls");

@@ -4,7 +4,6 @@ use super::Stdin;
 use std::fs::File;
 use std::io::{IsTerminal, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::Stdio;
 
 /// Decides what each rank reads, and copies where the descriptor itself cannot be handed over.
 pub struct Input {
@@ -24,7 +23,7 @@ impl Input {
     }
 
     /// A rank's standard input.
-    pub fn of(&mut self, rank: u32) -> std::io::Result<Stdio> {
+    pub fn of(&mut self, rank: u32) -> std::io::Result<OwnedFd> {
         let reads = match self.which {
             Stdin::First => rank == 0,
             Stdin::Rank(one) => rank == one,
@@ -32,15 +31,14 @@ impl Input {
             Stdin::None => false,
         };
         if !reads {
-            return Ok(Stdio::null());
+            return super::os::nothing();
         }
         if self.direct {
-            let own: OwnedFd = std::io::stdin().as_fd().try_clone_to_owned()?;
-            return Ok(own.into());
+            return std::io::stdin().as_fd().try_clone_to_owned();
         }
         let (read, write) = super::os::pipe()?;
         self.copies.push(write.into());
-        Ok(read.into())
+        Ok(read)
     }
 
     /// Starts copying, where there is something to copy. The thread ends with the input or with its readers, or with

@@ -1,6 +1,7 @@
 //! Starting a job's ranks and staying with them until the last one is gone.
 
 mod attendance;
+mod birth;
 pub(super) mod environment;
 pub(super) mod guard;
 mod input;

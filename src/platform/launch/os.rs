@@ -33,6 +33,11 @@ pub fn reserve() -> io::Result<OwnedFd> {
     }
 }
 
+/// A descriptor from which nothing can be read.
+pub fn nothing() -> io::Result<OwnedFd> {
+    Ok(File::open("/dev/null")?.into())
+}
+
 /// Reads on this descriptor no longer wait.
 pub fn set_nonblocking(fd: RawFd) -> io::Result<()> {
     // SAFETY: fcntl takes and gives numbers only.
@@ -240,39 +245,6 @@ pub fn next_signal() -> c_int {
         if unsafe { libc::sigwait(&set, &mut signal) } == 0 {
             return signal;
         }
-    }
-}
-
-/// What a child does between fork and exec.
-pub struct Birth {
-    /// The process that started it.
-    pub parent: i32,
-    /// What goes where: the ticket's pipe to its reserved number.
-    pub ticket: RawFd,
-    pub place: RawFd,
-    /// The limit on descriptors as we found it.
-    pub descriptors: libc::rlimit,
-}
-
-impl Birth {
-    /// Only calls that are allowed after fork.
-    pub fn prepare(&self) -> io::Result<()> {
-        // SAFETY: each call is async-signal-safe and gets plain numbers or pointers to live data.
-        unsafe {
-            let mut none: libc::sigset_t = std::mem::zeroed();
-            libc::sigemptyset(&mut none);
-            libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
-            libc::signal(libc::SIGTTIN, libc::SIG_DFL);
-            libc::signal(libc::SIGPIPE, libc::SIG_DFL);
-            check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0))?;
-            if libc::getppid() != self.parent {
-                libc::_exit(1);
-            }
-            libc::setrlimit(libc::RLIMIT_NOFILE, &self.descriptors);
-            // The copy stays open across exec.
-            check(libc::dup2(self.ticket, self.place))?;
-        }
-        Ok(())
     }
 }
 

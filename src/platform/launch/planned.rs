@@ -2,7 +2,7 @@
 
 use super::program::Program;
 use super::service::Invitation;
-use super::spawn::{Nursery, Rank};
+use super::spawn::{Brood, Nursery, Rank, Stillborn};
 use super::{os, Plan, Refusal};
 use crate::rendezvous::message::{secrets, Ticket};
 use std::collections::BTreeMap;
@@ -11,7 +11,6 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::process::Stdio;
 
 /// What all of them have in common.
 pub struct Planned<'a> {
@@ -29,57 +28,41 @@ pub struct Born {
 }
 
 impl Planned<'_> {
-    /// Starts a rank; returns when its program has taken over.
+    /// Starts a rank; whether its program takes over, its brood tells.
     pub fn start(
         &self,
+        brood: &mut Brood,
         rank: u32,
         appnum: usize,
-        program: &Program,
-        environment: &BTreeMap<OsString, OsString>,
-        stdin: Stdio,
+        (program, environment): (&Program, &BTreeMap<OsString, OsString>),
+        stdin: OwnedFd,
     ) -> Result<Born, Refusal> {
         let part = &self.plan.parts[appnum];
-        self.try_start(rank, appnum, program, environment, stdin)
-            .map_err(|e| {
-                let status = match e.kind() {
-                    io::ErrorKind::NotFound => 127,
-                    _ => 126,
-                };
-                let shown = part.program.to_string_lossy();
-                Refusal::new(
-                    status,
-                    format!("{shown}: rank {rank} cannot be started: {e}"),
-                )
+        let start = || {
+            let stdout = self.output(&self.plan.stdout_pattern, rank)?;
+            let stderr = self.output(&self.plan.stderr_pattern, rank)?;
+            let pid = brood.bear(Rank {
+                ticket: &self.ticket(rank, appnum),
+                program: &program.path,
+                name: &part.program,
+                arguments: &part.arguments,
+                environment,
+                folder: part.folder.as_deref(),
+                stdio: [stdin, stdout.1, stderr.1],
+            })?;
+            Ok(Born {
+                pid,
+                stdout: stdout.0,
+                stderr: stderr.0,
             })
+        };
+        start().map_err(|error| self.refusal(appnum, &Stillborn { rank, error }))
     }
 
-    fn try_start(
-        &self,
-        rank: u32,
-        appnum: usize,
-        program: &Program,
-        environment: &BTreeMap<OsString, OsString>,
-        stdin: Stdio,
-    ) -> io::Result<Born> {
-        let part = &self.plan.parts[appnum];
-        let stdout = self.output(&self.plan.stdout_pattern, rank)?;
-        let stderr = self.output(&self.plan.stderr_pattern, rank)?;
-        let pid = self.nursery.bear(Rank {
-            ticket: &self.ticket(rank, appnum),
-            program: &program.path,
-            name: &part.program,
-            arguments: &part.arguments,
-            environment,
-            folder: part.folder.as_deref(),
-            stdin,
-            stdout: stdout.1,
-            stderr: stderr.1,
-        })?;
-        Ok(Born {
-            pid,
-            stdout: stdout.0,
-            stderr: stderr.0,
-        })
+    /// Why there is nothing to run after all.
+    pub fn refusal(&self, appnum: usize, stillborn: &Stillborn) -> Refusal {
+        let (status, text) = stillborn.tell(&self.plan.parts[appnum].program.to_string_lossy());
+        Refusal::new(status, text)
     }
 
     fn ticket(&self, rank: u32, appnum: usize) -> Ticket {
@@ -107,10 +90,10 @@ impl Planned<'_> {
         &self,
         pattern: &Option<OsString>,
         rank: u32,
-    ) -> io::Result<(Option<OwnedFd>, Stdio)> {
+    ) -> io::Result<(Option<OwnedFd>, OwnedFd)> {
         let Some(pattern) = pattern else {
             let (read, write) = os::pipe()?;
-            return Ok((Some(read), write.into()));
+            return Ok((Some(read), write));
         };
         let name = expand(pattern, rank);
         // Ranks that share a file append to it; the first one empties it.

@@ -190,12 +190,17 @@ impl Supervisor<'_> {
         let mut input = Input::new(self.plan.stdin);
         let mut outputs: Vec<(u32, OwnedFd)> = Vec::new();
         let mut errors: Vec<(u32, OwnedFd)> = Vec::new();
+        let mut brood = planned.nursery.brood().map_err(cannot)?;
         let mut rank = 0;
+        // By rank.
+        let mut appnums = Vec::new();
         for (appnum, (part, program)) in self.plan.parts.iter().zip(programs).enumerate() {
             let environment = environment::common(part, program, std::env::vars_os());
             for _ in 0..part.ranks {
                 let stdin = input.of(rank).map_err(cannot)?;
-                let born = planned.start(rank, appnum, program, &environment, stdin)?;
+                let what = (program, &environment);
+                let born = planned.start(&mut brood, rank, appnum, what, stdin)?;
+                appnums.push(appnum);
                 self.guard.watch(born.pid);
                 self.rank_of.insert(born.pid, rank);
                 self.running += 1;
@@ -210,6 +215,16 @@ impl Supervisor<'_> {
                 errors.extend(born.stderr.map(|fd| (rank, fd)));
                 rank += 1;
             }
+        }
+        let stillborn = brood.grown().map_err(cannot)?;
+        for gone in &stillborn {
+            let entry = &mut self.ranks[gone.rank as usize];
+            entry.status = Some(Status::Exited(127));
+            entry.group = false;
+            self.guard.forget(entry.pid);
+        }
+        if let Some(first) = stillborn.first() {
+            return Err(planned.refusal(appnums[first.rank as usize], first));
         }
         input.start().map_err(cannot)?;
         let turn = Arc::new(Mutex::new(()));

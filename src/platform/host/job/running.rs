@@ -9,7 +9,7 @@ use crate::platform::host::streams;
 use crate::platform::host::{ended, Ending};
 use crate::platform::launch::guard::Guard;
 use crate::platform::launch::os;
-use crate::platform::launch::spawn::{Nursery, Rank as Newborn};
+use crate::platform::launch::spawn::{Brood, Nursery, Rank as Newborn, Stillborn};
 use crate::platform::start::Start;
 use crate::platform::task::Task;
 use crate::rendezvous::dial::{Host as Role, Listener, Speaker};
@@ -18,7 +18,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::Signal;
 use tokio::sync::{oneshot, watch};
@@ -144,6 +143,17 @@ impl<'a> Running<'a> {
         prepared: &BTreeMap<usize, Prepared>,
     ) {
         let errand = &assignment.errand;
+        let mut brood = match nursery.brood() {
+            Ok(brood) => brood,
+            Err(e) => {
+                let text = format!("no rank can be started: {e}");
+                return self.unfit(errand.first_rank, 1, text).await;
+            }
+        };
+        let shown = |rank: u32| {
+            let prepared = task.part_of(rank).and_then(|(n, _)| prepared.get(&n));
+            prepared.map_or(String::new(), |p| p.program.display().to_string())
+        };
         for number in errand.first_rank..errand.first_rank + errand.ranks {
             // Both exist: the task was prepared for these ranks.
             let Some((appnum, _)) = task.part_of(number) else {
@@ -154,40 +164,54 @@ impl<'a> Running<'a> {
             };
             let ticket = ticket(assignment, task, number, appnum);
             let reads = task.stdin.reads(number);
-            match self.bear(nursery, ticket, prepared, reads) {
-                Ok(pid) => {
-                    let pid = pid as u32;
-                    let frame = FromHost::Started { rank: number, pid };
-                    let _ = self.speaker.say(&frame).await;
+            if let Err(error) = self.bear(&mut brood, ticket, prepared, reads) {
+                let rank = number;
+                let (status, text) = Stillborn { rank, error }.tell(&shown(rank));
+                return self.unfit(rank, status, text).await;
+            }
+        }
+        match brood.grown() {
+            Ok(stillborn) => {
+                let gone = |rank: &Rank| stillborn.iter().any(|gone| gone.rank == rank.number);
+                for rank in self.ranks.iter().filter(|rank| gone(rank)) {
+                    self.guard.forget(rank.pid);
                 }
-                Err(e) => {
-                    let status = match e.kind() {
-                        io::ErrorKind::NotFound => 127,
-                        _ => 126,
-                    };
-                    let shown = prepared.program.display();
-                    let text = format!("{shown}: rank {number} cannot be started: {e}");
-                    super::give_up(&self.speaker, number, status, &text).await;
-                    self.unfit = Some(text);
-                    self.end(Duration::ZERO);
-                    return;
+                self.ranks.retain(|rank| !gone(rank));
+                for rank in &self.ranks {
+                    let (rank, pid) = (rank.number, rank.pid as u32);
+                    let _ = self.speaker.say(&FromHost::Started { rank, pid }).await;
                 }
+                if let Some(first) = stillborn.first() {
+                    let (status, text) = first.tell(&shown(first.rank));
+                    self.unfit(first.rank, status, text).await;
+                }
+            }
+            Err(e) => {
+                let text = format!("whether the ranks have started is not known: {e}");
+                self.unfit(errand.first_rank, 1, text).await;
             }
         }
     }
 
+    /// This rank cannot be started, so no other need be.
+    async fn unfit(&mut self, rank: u32, status: i32, text: String) {
+        super::give_up(&self.speaker, rank, status, &text).await;
+        self.unfit = Some(text);
+        self.end(Duration::ZERO);
+    }
+
     fn bear(
         &mut self,
-        nursery: &Nursery,
+        brood: &mut Brood<'_>,
         ticket: Ticket,
         prepared: &Prepared,
         reads: bool,
-    ) -> io::Result<i32> {
+    ) -> io::Result<()> {
         let (stdin, input) = match reads {
-            false => (Stdio::null(), None),
+            false => (os::nothing()?, None),
             true => {
                 let (read, write) = os::pipe()?;
-                (read.into(), Some(Input::new(write, self.scratch)?))
+                (read, Some(Input::new(write, self.scratch)?))
             }
         };
         let (tell, exited) = watch::channel(false);
@@ -203,16 +227,14 @@ impl<'a> Running<'a> {
             Ok(write)
         };
         let (stdout, stderr) = (out(STDOUT)?, out(STDERR)?);
-        let pid = nursery.bear(Newborn {
+        let pid = brood.bear(Newborn {
             ticket: &ticket,
             program: &prepared.program,
             name: &prepared.name,
             arguments: &prepared.arguments,
             environment: &prepared.environment,
             folder: prepared.folder.as_deref(),
-            stdin,
-            stdout: stdout.into(),
-            stderr: stderr.into(),
+            stdio: [stdin, stdout, stderr],
         })?;
         self.guard.watch(pid);
         self.ranks.push(Rank {
@@ -224,7 +246,7 @@ impl<'a> Running<'a> {
             input,
             group: true,
         });
-        Ok(pid)
+        Ok(())
     }
 
     /// Until all ranks have ended and everybody knows.
