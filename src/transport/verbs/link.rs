@@ -1,9 +1,11 @@
 //! One peer, as the links by verbs see it: its queue pair, and what is known of both ends.
 
 use crate::transport::verbs::credit::Credit;
+use crate::transport::verbs::onesided::Rest;
 use crate::transport::verbs::peer::{Local, Terms};
 use crate::transport::verbs::queue::Queue;
 use crate::transport::verbs::sys::Qp;
+use std::collections::VecDeque;
 
 /// How far it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +33,8 @@ pub struct Link {
     /// The number of the next frame to it, and of the next one from it.
     pub next: u32,
     pub expected: u32,
+    /// Parts of one-sided operations that are not posted yet.
+    pub rest: VecDeque<Rest>,
     /// It said goodbye: its end is no loss.
     pub goodbye: bool,
     /// It is in the list of those who are owed credit.
@@ -53,6 +57,7 @@ impl Link {
             queue: Queue::new(depth),
             next: 0,
             expected: 0,
+            rest: VecDeque::new(),
             goodbye: false,
             due: false,
             starved: false,

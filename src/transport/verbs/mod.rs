@@ -7,6 +7,7 @@ pub mod frame;
 pub mod link;
 pub mod meet;
 pub mod memory;
+pub mod onesided;
 pub mod peer;
 pub mod poll;
 pub mod post;
@@ -15,3 +16,6 @@ pub mod ring;
 pub mod sleep;
 pub mod sys;
 pub mod traffic;
+#[cfg(test)]
+mod trial;
+pub mod users;

@@ -4,7 +4,7 @@ use crate::base::id::PeerId;
 use crate::transport::verbs::frame::{self, What};
 use crate::transport::verbs::link::Stage;
 use crate::transport::verbs::sys::{words, Completion};
-use crate::transport::verbs::traffic::{release, Traffic, BATCH};
+use crate::transport::verbs::traffic::{Traffic, BATCH};
 use crate::transport::Sink;
 use crate::wire::frame::Kind;
 
@@ -38,10 +38,14 @@ impl Traffic {
         if self.asked > 0 {
             moved |= self.reap();
         }
+        if self.operations.press() {
+            self.press_all();
+        }
         if !self.broken.is_empty() && came < BATCH {
             self.bury();
             moved = true;
         }
+        moved |= self.operations.say(sink);
         moved
     }
 
@@ -145,9 +149,12 @@ impl Traffic {
                 continue;
             }
             let before = link.queue.asked();
-            let sends = &mut self.sends;
-            link.queue.complete(number, |hold| release(sends, hold));
+            let over = &mut self.over;
+            link.queue.complete(number, |hold| over.push(hold));
             self.asked -= before - link.queue.asked();
+            while let Some(hold) = self.over.pop() {
+                self.release(hold);
+            }
         }
         if went > 0 {
             self.stuck = false;

@@ -48,7 +48,8 @@ impl Traffic {
             link.starved = true;
             return Sent::Busy;
         }
-        if link.queue.free() <= SPARE || self.asked >= self.askable {
+        // What follows a put must not arrive before it.
+        if link.queue.free() <= SPARE || self.asked >= self.askable || !link.rest.is_empty() {
             self.stuck = true;
             return Sent::Busy;
         }

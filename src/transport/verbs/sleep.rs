@@ -50,6 +50,8 @@ impl Traffic {
             || !self.broken.is_empty()
             || !self.losses.is_empty()
             || !self.heard.is_empty()
+            || self.operations.has_news()
+            || self.operations.press()
         {
             return false;
         }

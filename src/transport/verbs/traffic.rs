@@ -6,8 +6,12 @@ use crate::transport::verbs::buffers::{Receives, Sends};
 use crate::transport::verbs::credit;
 use crate::transport::verbs::frame::FRONT;
 use crate::transport::verbs::link::{Link, Stage};
+use crate::transport::verbs::memory::{Cache, Terms as Bounds};
+use crate::transport::verbs::onesided::Operations;
 use crate::transport::verbs::peer::{Hall, Local, Terms, ATOMICS, READS, WRITES};
+use crate::transport::verbs::queue::Hold;
 use crate::transport::verbs::sys::{Access, Caps, Channel, Completion, Context, Cq, Pd, Qp};
+use crate::transport::verbs::users::Domain;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -38,6 +42,10 @@ pub struct Ground {
     pub requests: u32,
     pub shared_requests: u32,
     pub completions: u32,
+    /// Bytes that a read or a write moves at most.
+    pub part: usize,
+    /// Does registered memory stay right when the program forks?
+    pub fork_safe: bool,
     /// Can peers read and write this rank's memory, and do atomics on it?
     pub reads: bool,
     pub writes: bool,
@@ -58,6 +66,10 @@ pub struct Traffic {
     pub went: Arc<Cq>,
     pub receives: Receives,
     pub sends: Sends,
+    pub memory: Cache<Domain>,
+    pub operations: Operations,
+    /// What requests held that are over, on its way to be released.
+    pub over: Vec<Hold>,
     /// Completions of sends that will come, and how many may.
     pub asked: u32,
     pub askable: u32,
@@ -113,6 +125,9 @@ impl Traffic {
             went,
             receives,
             sends,
+            memory: Cache::new(Domain(ground.pd.clone()), Bounds::here(ground.fork_safe)),
+            operations: Operations::new(ground.part),
+            over: Vec::new(),
             asked: 0,
             room: Box::new([Completion::EMPTY; BATCH]),
             stash: Vec::new(),
@@ -200,19 +215,11 @@ impl Traffic {
             ..
         } = *link;
         drop(qp);
+        self.end_operations(peer);
         self.pairs.remove(&local.qpn);
         self.receives.release(local.terms.credits as usize);
         self.asked -= queue.asked();
-        let sends = &mut self.sends;
-        queue.abandon(|hold| release(sends, hold));
-    }
-}
-
-/// What a request held is free.
-pub fn release(sends: &mut Sends, hold: crate::transport::verbs::queue::Hold) {
-    match hold {
-        crate::transport::verbs::queue::Hold::Buffer(number) => sends.give_back(number),
-        crate::transport::verbs::queue::Hold::Part(_) => (),
+        queue.abandon(|hold| self.release(hold));
     }
 }
 
