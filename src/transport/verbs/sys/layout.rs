@@ -1,5 +1,5 @@
 //! The structs of <infiniband/verbs.h> (rdma-core's stable ABI, IBVERBS_1.1), as C lays them out. Those that the library
-//! allocates are written down as far as we read them. ci/rdma-layout compares all of this with the real header.
+//! allocates are written down as far as we read them. A test compares all of this with the real header, where there is one.
 
 use std::ffi::{c_char, c_int, c_void};
 
@@ -391,3 +391,7 @@ pub struct RecvWr {
     pub sg_list: *mut Sge,
     pub num_sge: c_int,
 }
+
+#[cfg(test)]
+#[path = "layout_tests.rs"]
+mod tests;
