@@ -12,10 +12,12 @@ pub mod peer;
 pub mod poll;
 pub mod post;
 pub mod queue;
+pub mod reception;
 pub mod ring;
 pub mod sleep;
 pub mod sys;
 pub mod traffic;
 #[cfg(test)]
 mod trial;
+pub mod ud;
 pub mod users;

@@ -74,8 +74,12 @@ pub trait Hall {
     /// One line: why this rank cannot; nothing is kept then.
     fn prepare(&mut self, peer: u32) -> Result<Local, String>;
 
-    /// The queue pair that `prepare` made, to be taken to RTR and RTS.
-    fn queue_pair(&self, peer: u32) -> Option<&Qp>;
+    /// The queue pair that `prepare` made, in state INIT, to be taken to RTR and RTS; brought back to INIT when it was
+    /// further, for a peer that has made another since.
+    ///
+    /// # Errors
+    /// One line: there is none, or what the device refuses.
+    fn fresh(&mut self, peer: u32) -> Result<&Qp, String>;
 
     /// Both ends are at RTS and the other end is known to be: frames may go. `theirs` is what the peer offered.
     fn connected(&mut self, peer: u32, theirs: &Terms);

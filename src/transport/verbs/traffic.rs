@@ -10,7 +10,7 @@ use crate::transport::verbs::memory::{Cache, Terms as Bounds};
 use crate::transport::verbs::onesided::Operations;
 use crate::transport::verbs::peer::{Hall, Local, Terms, ATOMICS, READS, WRITES};
 use crate::transport::verbs::queue::Hold;
-use crate::transport::verbs::sys::{Access, Caps, Channel, Completion, Context, Cq, Pd, Qp};
+use crate::transport::verbs::sys::{Access, Caps, Channel, Completion, Context, Cq, Pd, Qp, State};
 use crate::transport::verbs::users::Domain;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -145,6 +145,17 @@ impl Traffic {
         BUFFER - FRONT
     }
 
+    /// What peers may do by their queue pairs.
+    fn access(&self) -> Access {
+        let abilities = [
+            (self.ground.reads, Access::READ),
+            (self.ground.writes, Access::WRITE),
+            (self.ground.atomics, Access::ATOMIC),
+        ];
+        let granted = abilities.iter().filter(|(can, _)| *can);
+        granted.fold(Access::LOCAL, |all, (_, one)| all.and(*one))
+    }
+
     fn pair(&self) -> Result<Qp, String> {
         let mut refused = None;
         for inline in INLINE {
@@ -157,14 +168,7 @@ impl Traffic {
             let queue = self.receives.queue();
             match Qp::reliable(&self.ground.pd, &self.went, &self.came, queue, caps) {
                 Ok(qp) => {
-                    let abilities = [
-                        (self.ground.reads, Access::READ),
-                        (self.ground.writes, Access::WRITE),
-                        (self.ground.atomics, Access::ATOMIC),
-                    ];
-                    let granted = abilities.iter().filter(|(can, _)| *can);
-                    let access = granted.fold(Access::LOCAL, |all, (_, one)| all.and(*one));
-                    qp.init(self.ground.port, access)?;
+                    qp.init(self.ground.port, self.access())?;
                     return Ok(qp);
                 }
                 Err(error) => refused = Some(error),
@@ -231,8 +235,16 @@ impl Hall for Traffic {
         }
     }
 
-    fn queue_pair(&self, peer: u32) -> Option<&Qp> {
-        self.links[peer as usize].as_ref().map(|link| &link.qp)
+    fn fresh(&mut self, peer: u32) -> Result<&Qp, String> {
+        let access = self.access();
+        let Some(link) = &self.links[peer as usize] else {
+            return Err("there is no queue pair".to_string());
+        };
+        if link.qp.state()? != State::Init {
+            link.qp.reset()?;
+            link.qp.init(self.ground.port, access)?;
+        }
+        Ok(&link.qp)
     }
 
     fn connected(&mut self, peer: u32, theirs: &Terms) {

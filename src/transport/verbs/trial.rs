@@ -81,7 +81,7 @@ fn pair() -> [Traffic; 2] {
     let locals = [0, 1].map(|me: u32| ends[me as usize].traffic.prepare(1 - me).expect("prepared"));
     for me in 0..2 {
         let other = 1 - me;
-        let qp = ends[me].traffic.queue_pair(other as u32).expect("a pair");
+        let qp = ends[me].traffic.fresh(other as u32).expect("a pair");
         connect(
             qp,
             &locals[me],

@@ -47,11 +47,12 @@ pub trait Ends {
     /// One line: why there is none.
     fn prepare(&mut self, peer: u32) -> Result<Ours, String>;
 
-    /// Takes it to receiving from and sending to this one of the peer's; from one that the peer has given up, too.
+    /// Takes it to receiving from and sending to this one of the peer's at that port, also when it was taken to another
+    /// before, which the peer has given up.
     ///
     /// # Errors
     /// One line: why it cannot.
-    fn connect(&mut self, peer: u32, theirs: &Offer) -> Result<(), String>;
+    fn connect(&mut self, peer: u32, at: &VerbsAddress, theirs: &Offer) -> Result<(), String>;
 
     /// The peer receives: frames may go.
     fn connected(&mut self, peer: u32, theirs: &Offer);
@@ -95,6 +96,13 @@ struct Guest {
     pair: Pair,
     /// It is lost, or said goodbye.
     gone: bool,
+}
+
+impl Guest {
+    fn may_want(&self) -> bool {
+        let pair = &self.pair;
+        !(self.gone || pair.connected || pair.over || pair.asks())
+    }
 }
 
 /// What is known of a machine.
@@ -160,15 +168,16 @@ impl Meet {
         self.guests.get(&peer).map(|g| &g.at)
     }
 
+    /// Is there anything to be done when this rank has something for the peer?
+    pub fn may_want(&self, peer: u32) -> bool {
+        self.guests.get(&peer).is_some_and(Guest::may_want)
+    }
+
     /// This rank has something for the peer: it is asked until it answers.
     pub fn want(&mut self, peer: u32, now: Instant, ends: &mut impl Ends) {
-        let Some(guest) = self.guests.get_mut(&peer) else {
+        let Some(guest) = self.guests.get_mut(&peer).filter(|g| g.may_want()) else {
             return;
         };
-        let pair = &guest.pair;
-        if guest.gone || pair.connected || pair.over || pair.asks() {
-            return;
-        }
         let begun = match self.hosts.get(&guest.host) {
             Some(Host::Silent(why)) if self.settings.spare && !guest.pair.heard() => {
                 Err(guest.pair.give_up(why.clone()))
@@ -223,7 +232,7 @@ impl Meet {
             refuses: hello.refuses,
             offer: hello.offer,
         };
-        let say = match guest.pair.came(peer, &said, ends) {
+        let say = match guest.pair.came(peer, &guest.at, &said, ends) {
             Ok(say) => say,
             Err(End { news, say }) => {
                 tell(peer, news, ends);

@@ -9,6 +9,7 @@
 //! about to. This rank then only sends in another way.
 
 use super::{Ends, Ours};
+use crate::wire::verbs_address::VerbsAddress;
 use crate::wire::verbs_hello::Offer;
 use std::time::{Duration, Instant};
 
@@ -129,6 +130,7 @@ impl Pair {
     pub fn came(
         &mut self,
         peer: u32,
+        at: &VerbsAddress,
         said: &Said,
         ends: &mut impl Ends,
     ) -> Result<Option<Word>, End> {
@@ -152,7 +154,7 @@ impl Pair {
             // What it made before, it has given up.
             self.theirs = 0;
             let made = self.prepare(peer, ends);
-            if let Err(why) = made.and_then(|_| ends.connect(peer, &said.offer)) {
+            if let Err(why) = made.and_then(|_| ends.connect(peer, at, &said.offer)) {
                 let wanted = self.wants.is_some();
                 let news = self.give_up(why);
                 // Who wanted nothing may want something later.

@@ -103,7 +103,8 @@ impl Ends for Side<'_> {
         Ok(ours)
     }
 
-    fn connect(&mut self, peer: u32, theirs: &Offer) -> Result<(), String> {
+    fn connect(&mut self, peer: u32, at: &VerbsAddress, theirs: &Offer) -> Result<(), String> {
+        assert_eq!(at.queue_pair, peer);
         let world = &mut *self.world;
         assert!(
             !world.connected.contains(&(self.me, peer)),

@@ -242,6 +242,11 @@ impl Qp {
         self.modify(attr, mask)
     }
 
+    /// As it was made: what was posted is forgotten without completions.
+    pub fn reset(&self) -> Result<(), Error> {
+        self.modify(c::QpAttr::default(), STATE)
+    }
+
     /// Gives up: whatever is posted comes back flushed.
     pub fn fail(&self) -> Result<(), Error> {
         let attr = c::QpAttr {
