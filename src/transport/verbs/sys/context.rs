@@ -151,6 +151,12 @@ impl Context {
         &self.name
     }
 
+    /// The device's file in /dev/infiniband, `uverbs0`.
+    pub fn file(&self) -> String {
+        // SAFETY: the context is open, and its device lives as long.
+        text(unsafe { (*(*self.raw).device).dev_name.as_ptr() })
+    }
+
     pub fn library(&self) -> &'static Library {
         self.library
     }

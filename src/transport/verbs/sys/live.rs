@@ -354,3 +354,44 @@ fn what_cannot_be_is_said_with_call_and_device() {
     assert!(nobody.hint.contains(&**context.name()), "{nobody}");
     assert!(context.event().unwrap().is_none());
 }
+
+/// Takes the device away, so it runs alone, where MAYFLY_TEST_VERBS_REMOVE says that it may: `rdma link delete NAME`.
+#[test]
+fn a_device_that_is_removed_is_let_go() {
+    if std::env::var("MAYFLY_TEST_VERBS_REMOVE").is_err() {
+        return;
+    }
+    let Some(opened) = device() else { return };
+    let bench = Bench::new(opened);
+    let watch = Watch::new(&bench.opened.context);
+    assert_eq!(watch.look(), None);
+    let name = bench.opened.context.name().to_string();
+    let mut command = std::process::Command::new("rdma");
+    let mut removal = command.args(["link", "delete", &name]).spawn().unwrap();
+    let mut waiting: Vec<libc::pollfd> = watch
+        .descriptors()
+        .map(|fd| libc::pollfd {
+            fd,
+            events: libc::POLLIN,
+            revents: 0,
+        })
+        .collect();
+    assert_eq!(waiting.len(), 2);
+    // SAFETY: live pollfds.
+    let woken = unsafe { libc::poll(waiting.as_mut_ptr(), 2, 30_000) };
+    assert!(woken > 0, "nobody said that the device is gone");
+    let begin = Instant::now();
+    let gone = loop {
+        match watch.look() {
+            Some(gone) => break gone,
+            None => assert!(begin.elapsed() < Duration::from_secs(30)),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    assert!(
+        matches!(&gone, Gone::Device(why) if why.contains(&name)),
+        "{gone:?}"
+    );
+    drop((watch, bench));
+    assert!(removal.wait().unwrap().success());
+}

@@ -12,6 +12,7 @@
 //! Qp::reliable(..), Qp::datagram(..)                 .number() .caps() .init() .receive_from() .send_to() .fail() .state()
 //!   .post(&mut [Work]) -> Result<(), Refused>        Work::send(id).piece(address, length, lkey).signaled() ...
 //! Ah::new(&pd, &Route)       where a datagram goes
+//! Watch::new(&context)       .descriptors() for epoll, .look() -> Option<Gone>: the device or a connection is gone
 //! ```
 //!
 //! Everything may be used from any thread (libibverbs locks). An owner keeps what it was made from alive, so any order of
@@ -29,6 +30,7 @@ mod memory;
 mod pair;
 mod receive;
 mod route;
+mod watch;
 mod work;
 
 pub use completion::{words, Channel, Completion, Cq, Operation};
@@ -39,4 +41,5 @@ pub use memory::{Access, Mr, Pd};
 pub use pair::{Caps, Peering, Qp, Sending, State};
 pub use receive::{Receive, Srq};
 pub use route::{Ah, Global, Route};
+pub use watch::{Gone, Watch};
 pub use work::{Refused, Work};
