@@ -6,6 +6,7 @@ use crate::wire::relay::{self, Op, Request, Status, GREETING, REQUEST};
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 const KEY: [u8; 32] = [6; 32];
@@ -13,15 +14,85 @@ const EXPIRY: u64 = 4_000_000_000;
 
 type Waiting = Arc<Mutex<HashMap<(u32, u32, bool), TcpStream>>>;
 
-/// A relay and the post of one job.
+/// Relays and the post of one job.
 pub struct Station {
-    /// `host:port,host:port2`.
+    /// The first one: `host:port,host:port2`.
     pub relay: String,
+    relays: Vec<Relay>,
     mailboxes: Vec<Mailbox>,
+    knife: Arc<Knife>,
+}
+
+/// Cuts a pair at a byte.
+pub struct Knife {
+    /// Bytes of all pairs until then; huge: never.
+    left: AtomicU64,
+    cuts: AtomicU64,
+}
+
+impl Knife {
+    /// How many of these bytes pass.
+    fn pass(&self, bytes: usize) -> usize {
+        let bytes = bytes as u64;
+        let take = |left: u64| Some(left.saturating_sub(bytes));
+        let left = self
+            .left
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, take);
+        bytes.min(left.unwrap_or(0)) as usize
+    }
+}
+
+struct Relay {
+    listeners: Vec<SocketAddr>,
     /// All connections, to be cut.
     streams: Arc<Mutex<Vec<TcpStream>>>,
-    listeners: Vec<SocketAddr>,
     over: Arc<Mutex<bool>>,
+}
+
+impl Relay {
+    fn start(ports: [u16; 2], knife: &Arc<Knife>) -> Relay {
+        let (streams, waiting, over) = (Arc::default(), Waiting::default(), Arc::default());
+        let mut listeners = Vec::new();
+        for port in ports {
+            let listener = TcpListener::bind(("127.0.0.1", port)).expect("a port");
+            listeners.push(listener.local_addr().expect("an address"));
+            let (streams, waiting, over, knife) = (
+                Arc::clone(&streams),
+                Arc::clone(&waiting),
+                Arc::clone(&over),
+                Arc::clone(knife),
+            );
+            std::thread::spawn(move || {
+                for stream in listener.incoming() {
+                    let over: &Mutex<bool> = &over;
+                    if *over.lock().expect("a lock") {
+                        return;
+                    }
+                    let stream = stream.expect("a connection");
+                    let held: &Mutex<Vec<TcpStream>> = &streams;
+                    let mut held = held.lock().expect("a lock");
+                    held.push(stream.try_clone().expect("a clone"));
+                    let (waiting, knife) = (Arc::clone(&waiting), Arc::clone(&knife));
+                    std::thread::spawn(move || serve(stream, &waiting, &knife));
+                }
+            });
+        }
+        Relay {
+            listeners,
+            streams,
+            over,
+        }
+    }
+
+    fn kill(&self) {
+        *self.over.lock().expect("a lock") = true;
+        for listener in &self.listeners {
+            let _ = TcpStream::connect(listener);
+        }
+        for stream in self.streams.lock().expect("a lock").drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
 }
 
 struct Post {
@@ -37,41 +108,49 @@ impl Courier for Post {
 
 impl Station {
     pub fn new(ranks: u32) -> Station {
+        Station::with_relays(ranks, 1)
+    }
+
+    pub fn with_relays(ranks: u32, relays: usize) -> Station {
         let mailboxes = (0..ranks)
             .map(|_| Mailbox::new().expect("a mailbox"))
             .collect();
-        let (streams, waiting, over) = (Arc::default(), Waiting::default(), Arc::default());
-        let mut listeners = Vec::new();
-        for _ in 0..2 {
-            let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-            listeners.push(listener.local_addr().expect("an address"));
-            let (streams, waiting, over) = (
-                Arc::clone(&streams),
-                Arc::clone(&waiting),
-                Arc::clone(&over),
-            );
-            std::thread::spawn(move || {
-                for stream in listener.incoming() {
-                    let over: &Mutex<bool> = &over;
-                    if *over.lock().expect("a lock") {
-                        return;
-                    }
-                    let stream = stream.expect("a connection");
-                    let held: &Mutex<Vec<TcpStream>> = &streams;
-                    let mut held = held.lock().expect("a lock");
-                    held.push(stream.try_clone().expect("a clone"));
-                    let waiting = Arc::clone(&waiting);
-                    std::thread::spawn(move || serve(stream, &waiting));
-                }
-            });
-        }
+        let knife = Arc::new(Knife {
+            left: AtomicU64::new(u64::MAX / 2),
+            cuts: AtomicU64::new(0),
+        });
+        let relays: Vec<Relay> = (0..relays).map(|_| Relay::start([0, 0], &knife)).collect();
         Station {
-            relay: format!("{},{}", listeners[0], listeners[1]),
+            relay: Station::name(&relays[0]),
+            relays,
             mailboxes,
-            streams,
-            listeners,
-            over,
+            knife,
         }
+    }
+
+    fn name(relay: &Relay) -> String {
+        format!("{},{}", relay.listeners[0], relay.listeners[1])
+    }
+
+    /// Pairs are cut after so many more bytes, in the midst of whatever it is; gives the cuts so far.
+    pub fn cut_after(&self, bytes: u64) -> u64 {
+        self.knife.left.store(bytes, Ordering::SeqCst);
+        self.cuts()
+    }
+
+    pub fn cuts(&self) -> u64 {
+        self.knife.cuts.load(Ordering::SeqCst)
+    }
+
+    /// A relay dies, with all that goes through it.
+    pub fn kill_one(&self, at: usize) {
+        self.relays[at].kill();
+    }
+
+    /// It is started again, on its ports.
+    pub fn restart_one(&mut self, at: usize) {
+        let ports = [0, 1].map(|n| self.relays[at].listeners[n].port());
+        self.relays[at] = Relay::start(ports, &self.knife);
     }
 
     /// What a rank of this job is given.
@@ -82,7 +161,7 @@ impl Station {
                 mailboxes: self.mailboxes.clone(),
             })),
             mailbox: Some(self.mailboxes[me as usize].clone()),
-            relays: vec![self.relay.clone()],
+            relays: self.relays.iter().map(Station::name).collect(),
             relay_expiry: EXPIRY,
             relay_grant: relay::grant(&KEY, job, EXPIRY),
         }
@@ -93,14 +172,10 @@ impl Station {
         self.mailboxes[to as usize].push(PeerId(from), note);
     }
 
-    /// The relay dies, with all that goes through it.
+    /// All relays die, with all that goes through them.
     pub fn kill(&self) {
-        *self.over.lock().expect("a lock") = true;
-        for listener in &self.listeners {
-            let _ = TcpStream::connect(listener);
-        }
-        for stream in self.streams.lock().expect("a lock").drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
+        for relay in &self.relays {
+            relay.kill();
         }
     }
 }
@@ -111,7 +186,8 @@ impl Drop for Station {
     }
 }
 
-fn serve(mut stream: TcpStream, waiting: &Waiting) {
+fn serve(mut stream: TcpStream, waiting: &Waiting, knife: &Arc<Knife>) {
+    let _ = stream.set_nodelay(true);
     let nonce = [9; 16];
     let mut bytes = [0; REQUEST];
     let said: [u8; GREETING] = relay::greeting(&nonce);
@@ -145,16 +221,23 @@ fn serve(mut stream: TcpStream, waiting: &Waiting) {
     }
     let clones = (stream.try_clone(), other.try_clone());
     let (Ok(from), Ok(to)) = clones else { return };
-    std::thread::spawn(move || splice(from, to));
-    splice(other, stream);
+    let other_way = Arc::clone(knife);
+    std::thread::spawn(move || splice(from, to, &other_way));
+    splice(other, stream, knife);
 }
 
 /// All bytes one way, and the end.
-fn splice(mut from: TcpStream, mut to: TcpStream) {
+fn splice(mut from: TcpStream, mut to: TcpStream, knife: &Knife) {
     let mut bytes = [0; 16 << 10];
     while let Ok(n) = from.read(&mut bytes) {
-        if n == 0 || to.write_all(&bytes[..n]).is_err() {
+        let pass = knife.pass(n);
+        if n == 0 || to.write_all(&bytes[..pass]).is_err() {
             break;
+        }
+        if pass < n {
+            knife.cuts.fetch_add(1, Ordering::SeqCst);
+            let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+            return;
         }
     }
     let _ = to.shutdown(Shutdown::Write);

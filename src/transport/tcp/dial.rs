@@ -248,6 +248,10 @@ impl Tcp {
 
     /// Meeting came to nothing.
     pub(super) fn unmet(&mut self, peer: u32, why: String) {
+        if self.peers[peer as usize].mend.is_some() {
+            self.not_mended(peer, &why);
+            return;
+        }
         let Some(dial) = &mut self.peers[peer as usize].dial else {
             return;
         };
@@ -284,8 +288,16 @@ impl Tcp {
     /// The queued frames go out on this connection.
     fn hand_over(&mut self, at: u32, output: &mut Queue) {
         if let Some(link) = &mut self.links[at as usize] {
-            debug_assert!(link.output.is_empty(), "nothing was sent here before");
-            std::mem::swap(&mut link.output, output);
+            match &mut link.lane {
+                Some(lane) => {
+                    lane.append(output.bytes());
+                    output.consume(output.bytes().len(), &mut self.pool);
+                }
+                None => {
+                    debug_assert!(link.output.is_empty(), "nothing was sent here before");
+                    std::mem::swap(&mut link.output, output);
+                }
+            }
             if !link.pending && !link.sent() {
                 link.pending = true;
                 self.pending.push(at);

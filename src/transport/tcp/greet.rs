@@ -3,6 +3,7 @@
 use crate::base::id::PeerId;
 use crate::info;
 use crate::transport::os;
+use crate::transport::tcp::lane::{Count, RECORD};
 use crate::transport::tcp::link::{Effort, Link, Stage};
 use crate::transport::tcp::seal::{self, Seal, FIRST, SECOND};
 use crate::transport::tcp::{net, Tcp};
@@ -104,6 +105,7 @@ impl Tcp {
                 Stage::Proving => self.prove(at),
                 Stage::Greeting => self.finish(at),
                 Stage::Knocking => self.enter(at),
+                Stage::Counting => self.resume(at),
                 Stage::Ready => return true,
             };
             match step {
@@ -160,8 +162,10 @@ impl Tcp {
         all_sent(net::send(&link.fd, &said), said.len()).map_err(|_| HUNG_UP)?;
         link.input.consume(GREETING, &mut self.pool);
         link.stage = Stage::Joining;
-        if let Some(meeting) = &mut self.peers[link.peer as usize].meeting {
-            meeting.joins();
+        let peer = link.peer;
+        let stay = self.stay(peer);
+        if let Some(meeting) = &mut self.peers[peer as usize].meeting {
+            meeting.joins(stay);
         }
         Ok(true)
     }
@@ -301,11 +305,12 @@ impl Tcp {
             .ready
             .iter()
             .filter_map(|r| self.links[*r as usize].as_deref());
-        if known.clone().any(Link::rests) {
+        let relayed = theirs.path == Path::Relayed;
+        if !relayed && known.clone().any(Link::rests) {
             // What the peer sent on its last connection must be read first; `rest::put_to_rest` comes back to this.
             return Ok(false);
         }
-        let same = |l: &Link| l.ours.role == Role::Listener && l.path == theirs.path;
+        let same = |l: &Link| l.ours.role == Role::Listener && l.path == theirs.path && !relayed;
         if p.gone || known.any(same) {
             return Err("its rank is linked already, or gone");
         }
@@ -318,8 +323,7 @@ impl Tcp {
         }
         link.input.consume(PROOF, &mut self.pool);
         link.peer = theirs.from;
-        self.ready(at);
-        Ok(true)
+        self.entered(at)
     }
 
     /// Dialler: the listener's hello and proof, answered with our proof.
@@ -405,7 +409,39 @@ impl Tcp {
             Some(_) => return Err("it does not keep to the greeting"),
         }
         link.input.consume(1, &mut self.pool);
+        self.entered(at)
+    }
+
+    /// Each knows who the other is.
+    fn entered(&mut self, at: u32) -> Result<bool, &'static str> {
+        match self.links[at as usize].as_deref() {
+            Some(link) if link.path == Path::Relayed => {
+                let said = self.supersede(at);
+                self.say(at, &said)?;
+                self.take_lane(at);
+            }
+            _ => self.ready(at),
+        }
+        Ok(true)
+    }
+
+    /// On a relayed connection: the peer's count, from which on it gets what was sent.
+    fn resume(&mut self, at: u32) -> Result<bool, &'static str> {
+        let Some(link) = self.links[at as usize].as_deref_mut() else {
+            return Ok(false);
+        };
+        let Some(said) = link.input.bytes().first_chunk::<RECORD>() else {
+            return Ok(false);
+        };
+        let count = Count::decode(said).ok_or("it does not keep to the greeting")?;
+        let lane = link.lane.as_mut().ok_or(HUNG_UP)?;
+        lane.resume(count)?;
+        link.rest_sent |= count.over;
+        link.rest_came |= count.over;
+        link.input.consume(RECORD, &mut self.pool);
+        self.inherit(at);
         self.ready(at);
+        self.go_on(at);
         Ok(true)
     }
 
@@ -487,6 +523,7 @@ impl Tcp {
             Effort::Dial => self.failed_attempt(link.peer, at, error),
             Effort::Punch | Effort::Relay => {
                 self.missed(link.peer, at, link.since.elapsed(), error);
+                self.seek(link.peer);
             }
             Effort::Theirs => (),
         }

@@ -1,6 +1,7 @@
 //! One connection: its greeting's stage, and the bytes on their way in and out.
 
 use crate::transport::os::Fd;
+use crate::transport::tcp::lane::Lane;
 use crate::transport::tcp::net;
 use crate::transport::tcp::seal::Seal;
 use crate::wire::frame::HEADER;
@@ -11,7 +12,7 @@ use std::time::Instant;
 /// Largest payload of a frame, bytes.
 pub const MAX_PAYLOAD: usize = 64 << 10;
 /// Bytes of a buffer: two of the largest frames, so that a frame in parts is moved at most once.
-const BUFFER: usize = 2 * (MAX_PAYLOAD + HEADER);
+pub const BUFFER: usize = 2 * (MAX_PAYLOAD + HEADER);
 /// Buffers kept for later.
 const SPARE: usize = 8;
 
@@ -137,6 +138,8 @@ pub enum Stage {
     Accepted,
     /// Accepted, answered: the proof must come.
     Proving,
+    /// Relayed, and each knows who the other is: its count must come.
+    Counting,
     /// Frames flow.
     Ready,
 }
@@ -170,6 +173,8 @@ pub struct Link {
     pub theirs: Option<Hello>,
     pub input: Queue,
     pub output: Queue,
+    /// Of a relayed connection: what outlives it. Frames go there first.
+    pub lane: Option<Box<Lane>>,
     /// Bytes of the frame that the input begins with, as far as known.
     pub frame: usize,
     /// It is in the list of those with output.
@@ -210,6 +215,7 @@ impl Link {
             theirs: None,
             input: Queue::default(),
             output: Queue::default(),
+            lane: None,
             frame: 0,
             pending: false,
             writes: stage == Stage::Connecting,
@@ -232,10 +238,34 @@ impl Link {
     #[inline]
     pub fn sent(&self) -> bool {
         self.output.is_empty()
+            && self.lane.as_ref().is_none_or(|lane| lane.waits() == 0)
             && match &self.seal {
                 Seal::None | Seal::Begun(_) => true,
                 Seal::Channel(channel) => channel.is_empty(),
             }
+    }
+
+    /// Has all output left for the kernel, or, where that is known, arrived?
+    pub fn settled(&self) -> bool {
+        self.sent() && self.lane.as_ref().is_none_or(|lane| lane.is_empty())
+    }
+
+    /// Room for exactly `length` bytes of frames; `None` when it is full.
+    #[inline]
+    pub fn room(&mut self, length: usize, pool: &mut Pool) -> Option<&mut [u8]> {
+        match &mut self.lane {
+            Some(lane) => lane.room(length),
+            None => self.output.room(length, pool),
+        }
+    }
+
+    /// So many bytes were written to the room.
+    #[inline]
+    pub fn commit(&mut self, length: usize) {
+        match &mut self.lane {
+            Some(lane) => lane.commit(length),
+            None => self.output.commit(length),
+        }
     }
 
     /// Bytes of output.
@@ -244,12 +274,29 @@ impl Link {
             Seal::None | Seal::Begun(_) => 0,
             Seal::Channel(channel) => channel.left(),
         };
-        self.output.bytes().len() + sealed
+        let kept = self.lane.as_ref().map_or(0, |lane| lane.waits());
+        self.output.bytes().len() + sealed + kept
     }
 
     /// Sends of the output what the kernel takes.
     #[inline]
     pub fn flush(&mut self, pool: &mut Pool) -> io::Result<()> {
+        loop {
+            self.push(pool)?;
+            match &mut self.lane {
+                Some(lane) if self.stage == Stage::Ready && self.output.is_empty() => {
+                    lane.load(&mut self.output, pool);
+                    if self.output.is_empty() {
+                        return Ok(());
+                    }
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, pool: &mut Pool) -> io::Result<()> {
         if let Seal::Channel(channel) = &mut self.seal {
             return channel.flush(&self.fd, &mut self.output, pool);
         }

@@ -23,6 +23,8 @@ pub const HEADS: [Duration; 2] = [Duration::ZERO, Duration::from_millis(300)];
 /// So often may relays refuse or fail, and the first pause after that, which doubles.
 const REFUSALS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long both go round relays that refuse or fail: as long as it may take to start one again.
+pub const RELAYS: Duration = Duration::from_secs(6);
 /// How long connecting to a relay may take, and how long it may wait for the peer.
 const RELAY: Duration = Duration::from_secs(5);
 const JOIN: Duration = Duration::from_secs(40);
@@ -107,9 +109,21 @@ impl Meeting {
         self.begun
     }
 
-    /// The relay was asked for the peer.
-    pub fn joins(&mut self) {
-        self.relay.until = Instant::now() + JOIN;
+    /// A connection to a relay is gone.
+    pub fn misses(&mut self, at: u32) {
+        if self.relay.link == at {
+            self.relay.link = NONE;
+        }
+    }
+
+    /// Is it answered, and the relay one of its ways?
+    pub fn goes_to_relay(&self) -> bool {
+        self.calls.is_none() && (!self.relay.over || self.relay.link != NONE)
+    }
+
+    /// The relay was asked for the peer, who may take so long.
+    pub fn joins(&mut self, stay: Option<Duration>) {
+        self.relay.until = Instant::now() + stay.unwrap_or(JOIN);
     }
 
     /// When the clock has something to say.
@@ -214,7 +228,8 @@ impl Tcp {
 
     /// Both know that both are there.
     fn begin(&mut self, peer: u32, now: Instant) {
-        let (punch, relay) = (self.can_punch(peer), self.can_relay(peer));
+        let punch = self.can_punch(peer) && !self.mends(peer);
+        let relay = self.can_relay(peer);
         let Some(meeting) = &mut self.peers[peer as usize].meeting else {
             return;
         };
@@ -243,11 +258,15 @@ impl Tcp {
 
     /// Makes what attempts are due, ends what takes too long.
     fn step(&mut self, peer: u32, now: Instant) {
-        let Some(meeting) = &mut self.peers[peer as usize].meeting else {
+        let p = &mut self.peers[peer as usize];
+        let unanswered = p.mend.as_ref().is_some_and(|mend| mend.unanswered(now));
+        let Some(meeting) = &mut p.meeting else {
             return;
         };
         if let Some((at, pause)) = meeting.calls {
-            if now >= at {
+            if unanswered {
+                self.unmet(peer, "it does not answer".to_string());
+            } else if now >= at {
                 meeting.calls = Some((now + pause, SELDOM.min(pause * 2)));
                 let effort = meeting.effort;
                 self.send_note(peer, Note::Call(effort));
@@ -296,6 +315,7 @@ impl Tcp {
             return;
         };
         let tries = meeting.relay.tries;
+        let stay = self.stay(peer).unwrap_or(RELAY);
         let Some((address, name)) = self.relay_for(peer, tries) else {
             return;
         };
@@ -309,7 +329,7 @@ impl Tcp {
         match made {
             Ok(at) => {
                 meeting.relay.link = at;
-                meeting.relay.until = now + RELAY;
+                meeting.relay.until = now + stay;
                 meeting.relay.alone = false;
             }
             Err(error) => self.miss_relay(peer, now, &error),
@@ -383,7 +403,9 @@ impl Tcp {
         let linked = !p.ready.is_empty();
         let hopeful = meeting.relay.said.is_none() && meeting.spent < self.patience;
         let again = meeting.relay.alone || hopeful;
-        if p.dial.is_some() && !linked && again {
+        // A relay may be on its way back.
+        let again = again || meeting.relay.said.is_some() && meeting.spent < self.relay_limit;
+        if (p.dial.is_some() && !linked || p.mend.is_some()) && again {
             // It left for other work, or the ways are bad: from the beginning.
             meeting.effort = meeting.effort.wrapping_add(1);
             meeting.calls = Some((now + AGAIN, AGAIN));
@@ -396,7 +418,7 @@ impl Tcp {
         p.meeting = None;
         self.meetings.retain(|m| *m != peer);
         debug!("meeting rank {peer} is over: {}", said.join("; "));
-        if !linked {
+        if !linked || self.peers[peer as usize].mend.is_some() {
             self.unmet(peer, said.join("; "));
         }
     }
@@ -404,7 +426,9 @@ impl Tcp {
     /// A connection to the peer is there: what is not needed any more ends.
     pub(super) fn met(&mut self, peer: u32, path: Path) {
         if path != Path::Relayed {
-            self.end_meeting(peer);
+            if self.peers[peer as usize].mend.is_none() {
+                self.end_meeting(peer);
+            }
             return;
         }
         let Some(meeting) = &mut self.peers[peer as usize].meeting else {

@@ -6,17 +6,22 @@
 //! those that idle are given up (`rest`), and made again when needed; so is one when there is a better one.
 //!
 //! A peer is reached at its private addresses (`dial`); when that fails, both meet (`meet`): they punch, connecting to
-//! each other through what stands between, and go to a relay. What leaves the network is encrypted (`seal`).
+//! each other through what stands between, and go to a relay. What leaves the network is encrypted (`seal`). What goes
+//! through a relay outlives it (`lane`, `mend`).
 
 #[cfg(test)]
 mod crowd;
+#[cfg(test)]
+mod cuts;
 mod dial;
 mod door;
 mod greet;
+mod lane;
 mod link;
 mod meet;
 #[cfg(test)]
 mod meetings;
+mod mend;
 pub mod net;
 mod observe;
 mod poll;
@@ -34,9 +39,11 @@ use crate::transport::{Mailbox, Options, Sent};
 use crate::wire::address::Address;
 use crate::wire::frame::{Header, HEADER};
 use dial::Dial;
+use lane::Lane;
 pub use link::MAX_PAYLOAD;
 use link::{Link, Pool, Queue};
 use meet::Meeting;
+use mend::Mend;
 use net::Epoll;
 pub use seal::Keys;
 use std::io;
@@ -72,6 +79,10 @@ struct Peer {
     ready: Vec<u32>,
     dial: Option<Box<Dial>>,
     meeting: Option<Box<Meeting>>,
+    /// What outlives relayed connections, while there is none.
+    lane: Option<Box<Lane>>,
+    /// The relayed connection broke, and another is sought.
+    mend: Option<Box<Mend>>,
     /// It called before it was introduced.
     called: Option<u32>,
     goodbye: bool,
@@ -114,6 +125,8 @@ pub struct Tcp {
     pub(super) budget: usize,
     /// When a meeting's ways begin: punching, relay.
     pub(super) heads: [Duration; 2],
+    /// How long both go round relays that fail.
+    pub(super) relay_limit: Duration,
     strangers: u32,
     /// It was said that descriptors are lacking.
     complained: bool,
@@ -182,6 +195,7 @@ impl Tcp {
             open: 0,
             budget: rest::budget(),
             heads: meet::HEADS,
+            relay_limit: meet::RELAYS,
             strangers: 0,
             complained: false,
             rests: None,
@@ -267,6 +281,9 @@ impl Tcp {
         assert!(total <= HEADER + MAX_PAYLOAD, "payload beyond the limit");
         let mut at = self.peers[peer.0 as usize].out;
         if at == NONE {
+            if self.peers[peer.0 as usize].mend.is_some() {
+                return self.keep(peer.0, header, fill);
+            }
             if !self.first(peer.0) {
                 return Sent::Lost;
             }
@@ -279,16 +296,21 @@ impl Tcp {
             }
             (None, NONE) => return Sent::Lost,
             _ => match &mut self.links[at as usize] {
-                Some(link) if link.broken.is_some() => return Sent::Lost,
+                Some(link) if link.broken.is_some() && link.lane.is_none() => return Sent::Lost,
                 Some(link) if link.rests() => return Sent::Busy,
                 Some(link) => link,
                 None => return Sent::Lost,
             },
         };
-        if put(&mut link.output, &mut self.pool, header, fill) == Sent::Busy {
+        let Some(room) = link.room(total, &mut self.pool) else {
             return Sent::Busy;
-        }
+        };
+        write(room, header, fill);
+        link.commit(total);
         link.used = self.turn;
+        if link.broken.is_some() {
+            return Sent::Done;
+        }
         if let Err(error) = link.flush(&mut self.pool) {
             link.broken = Some(error.to_string());
             self.failed.push(at);
@@ -334,10 +356,15 @@ fn put(output: &mut Queue, pool: &mut Pool, header: &Header, fill: impl FnOnce(&
     let Some(room) = output.room(total, pool) else {
         return Sent::Busy;
     };
-    room[..HEADER].copy_from_slice(&header.encode());
-    fill(&mut room[HEADER..]);
+    write(room, header, fill);
     output.commit(total);
     Sent::Done
+}
+
+#[inline]
+fn write(room: &mut [u8], header: &Header, fill: impl FnOnce(&mut [u8])) {
+    room[..HEADER].copy_from_slice(&header.encode());
+    fill(&mut room[HEADER..]);
 }
 
 /// What epoll calls a connection.

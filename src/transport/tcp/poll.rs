@@ -1,6 +1,7 @@
 //! What happens while a rank looks: events, bytes, frames, ends, and what time brings.
 
 use crate::base::id::PeerId;
+use crate::transport::tcp::lane::Count;
 use crate::transport::tcp::link::{Link, Stage};
 use crate::transport::tcp::net::{self, Event};
 use crate::transport::tcp::seal::Seal;
@@ -13,6 +14,8 @@ use std::time::{Duration, Instant};
 
 /// Empty reads after which a connection is not tried before epoll any more.
 const COOL: u32 = 256;
+/// How long a rank that ends waits for counts of what it sent through relays.
+const LINGER: Duration = Duration::from_millis(500);
 
 impl Tcp {
     /// Hands what arrived to `sink`; true when anything moved.
@@ -190,18 +193,33 @@ impl Tcp {
         let Some(link) = &mut self.links[at as usize] else {
             return;
         };
+        let link = &mut **link;
         let bytes = link.input.bytes();
         let mut done = 0;
-        let mut nonsense = false;
+        let mut counts = 0;
+        let mut nonsense = None;
+        let mut goodbye = false;
         let mut rest = false;
         link.frame = HEADER;
         while let Some(head) = bytes[done..].first_chunk::<HEADER>() {
             let Some(header) = Header::decode(head).filter(|h| h.length as usize <= MAX_PAYLOAD)
             else {
-                // Nothing comes after a rest.
-                rest = rest::is(head) && bytes.len() == done + HEADER;
-                nonsense = !rest;
                 done += HEADER;
+                if let (Some(lane), Some(count)) = (&mut link.lane, Count::decode(head)) {
+                    counts += HEADER;
+                    match lane.confirm(count) {
+                        Ok(()) => continue,
+                        Err(why) => nonsense = Some(why),
+                    }
+                } else if rest::is(head) && (bytes.len() == done || link.lane.is_some()) {
+                    // No frame comes after a rest.
+                    rest = true;
+                    if link.lane.is_some() {
+                        continue;
+                    }
+                } else {
+                    nonsense = Some("it sent what is no frame");
+                }
                 break;
             };
             let total = HEADER + header.length as usize;
@@ -211,16 +229,26 @@ impl Tcp {
             };
             if header.kind == Kind::Goodbye {
                 self.peers[link.peer as usize].goodbye = true;
+                goodbye = true;
             }
             sink.frame(PeerId(link.peer), &header, &frame[HEADER..]);
             done += total;
         }
         link.input.consume(done, &mut self.pool);
         link.used = self.turn;
-        if nonsense {
-            self.ended(at, "it sent what is no frame", sink);
-        } else if rest {
-            link.rest_came = true;
+        link.rest_came |= rest;
+        let mut over = rest;
+        if let Some(lane) = &mut link.lane {
+            lane.count(done - counts, rest || goodbye);
+            over |= counts > 0 && link.rests();
+            if !link.pending && !link.sent() {
+                link.pending = true;
+                self.pending.push(at);
+            }
+        }
+        if let Some(why) = nonsense {
+            self.ended(at, why, sink);
+        } else if over {
             self.rested(at);
         }
     }
@@ -235,8 +263,13 @@ impl Tcp {
             self.ungreeted(at, &link, why);
             return;
         }
+        if self.can_mend(&link) {
+            let why = link.broken.as_deref().unwrap_or(why);
+            return self.mend(at, &link, why);
+        }
         let p = &mut self.peers[link.peer as usize];
         p.gone = true;
+        p.mend = None;
         p.out = NONE;
         for other in std::mem::take(&mut p.ready) {
             if other == at {
@@ -299,7 +332,10 @@ impl Tcp {
 
     /// Closes a connection.
     pub(super) fn remove(&mut self, at: u32) -> Option<Box<Link>> {
-        let link = self.links[at as usize].take()?;
+        let mut link = self.links[at as usize].take()?;
+        if let Some(lane) = link.lane.take() {
+            self.peers[link.peer as usize].lane = Some(lane);
+        }
         self.epoll.remove(link.fd.0);
         self.open -= 1;
         if link.stage != Stage::Ready {
@@ -400,7 +436,12 @@ impl Tcp {
             fn lost(&mut self, _: PeerId, _: &str) {}
         }
         let end = Instant::now() + limit;
-        while !self.idle() && Instant::now() < end {
+        let linger = Instant::now() + limit.min(LINGER);
+        loop {
+            let now = Instant::now();
+            if now >= end || self.idle() && (now >= linger || self.settled()) {
+                break;
+            }
             self.wait(Duration::from_millis(20));
             self.poll(&mut Deaf);
         }
@@ -428,6 +469,8 @@ impl Tcp {
             p.ready.clear();
             p.dial = None;
             p.meeting = None;
+            p.mend = None;
+            p.lane = None;
             p.gone = true;
         }
     }

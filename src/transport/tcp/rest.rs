@@ -98,12 +98,12 @@ impl Tcp {
             return;
         };
         // No room: when there is, `rested` is called again.
-        let Some(room) = link.output.room(HEADER, &mut self.pool) else {
+        let Some(room) = link.room(HEADER, &mut self.pool) else {
             return;
         };
         room.fill(0);
         room[0] = REST;
-        link.output.commit(HEADER);
+        link.commit(HEADER);
         link.rest_sent = true;
         if !link.pending {
             link.pending = true;
@@ -118,7 +118,7 @@ impl Tcp {
         };
         if !link.rest_sent {
             self.say_rest(at);
-        } else if link.rest_came && link.sent() && !link.finished {
+        } else if link.rest_came && link.settled() && !link.finished {
             net::finish(&link.fd);
             link.finished = true;
         }
