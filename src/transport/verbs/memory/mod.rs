@@ -7,6 +7,12 @@
 
 mod cache;
 mod limits;
+mod live;
+mod mappings;
+mod ring;
+#[cfg(test)]
+mod tests;
+mod watch;
 
 pub use cache::{Cache, Held, Hold};
 pub use limits::Terms;

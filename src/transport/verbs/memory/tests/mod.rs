@@ -1,0 +1,68 @@
+//! The cache over a model of a device, and over this system's real mappings.
+
+pub mod block;
+mod events;
+mod model;
+mod pinning;
+mod rules;
+
+use super::Terms;
+use model::Model;
+use pinning::Pinning;
+use std::rc::Rc;
+use std::sync::{Mutex, MutexGuard};
+
+/// What a test can make a device do.
+pub trait Device {
+    /// What lies at `address` in the registration's pages.
+    fn read(&self, key: u32, address: usize, into: &mut [u8]);
+    fn write(&self, key: u32, address: usize, from: &[u8]);
+}
+
+/// One at a time: they look at the mappings of the whole process.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+fn terms() -> Terms {
+    Terms {
+        pinned: 1 << 30,
+        memlock: None,
+        kept: 64,
+        fork_safe: true,
+    }
+}
+
+/// A device, unless this system forbids what stands for one.
+fn device() -> Option<Rc<Pinning>> {
+    let device = Pinning::open();
+    if device.is_none() {
+        eprintln!("io_uring is not available: nothing stands for a device here");
+    }
+    device
+}
+
+#[test]
+fn a_random_program_and_the_device_see_the_same() {
+    let _alone = alone();
+    let Some(device) = device() else { return };
+    let seeds = std::env::var("MAYFLY_TEST_SEEDS").ok();
+    let seeds = seeds.and_then(|s| s.parse().ok()).unwrap_or(1);
+    for seed in 1..=seeds {
+        // Much room, then little.
+        for (pinned, kept) in [(1 << 30, 64), (200 << 10, 5)] {
+            let terms = Terms {
+                pinned,
+                kept,
+                ..terms()
+            };
+            let mut model = Model::new(device.clone(), terms, seed);
+            for _ in 0..50_000 {
+                model.step();
+            }
+            assert!(model.looks > 10_000, "{} looks", model.looks);
+            assert!(model.hits > 500, "{} hits", model.hits);
+        }
+    }
+}
