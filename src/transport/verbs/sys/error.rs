@@ -27,8 +27,17 @@ impl Error {
     }
 
     /// The error of a call that answers a null pointer, which left its cause in errno.
+    #[cold]
     pub(super) fn last(call: &'static str, device: &Arc<str>) -> Error {
-        Error::new(call, device, crate::transport::os::errno())
+        let mut error = Error::new(call, device, crate::transport::os::errno());
+        error.hint = match (error.errno, call) {
+            (libc::EAGAIN, _) => "the limit of this cgroup (rdma.max) is reached".into(),
+            (libc::ENOMEM, "ibv_reg_mr" | "ibv_create_cq" | "ibv_create_srq" | "ibv_create_qp") => {
+                locked()
+            }
+            _ => String::new(),
+        };
+        error
     }
 
     /// `Ok` for 0; otherwise the answer is an errno, or -1 with the cause in errno.
@@ -44,6 +53,24 @@ impl Error {
     /// Is the device gone, so that nothing on it will ever work again?
     pub fn gone(&self) -> bool {
         matches!(self.errno, libc::EIO | libc::ENODEV)
+    }
+}
+
+/// What bounds locked memory here, if anything does.
+fn locked() -> String {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the struct lives through the call.
+    let failed = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) } != 0;
+    match limit.rlim_cur {
+        _ if failed => String::new(),
+        libc::RLIM_INFINITY => String::new(),
+        bytes => format!(
+            "locked memory is limited to {} KiB (ulimit -l)",
+            bytes >> 10
+        ),
     }
 }
 
