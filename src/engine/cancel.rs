@@ -3,7 +3,10 @@
 use crate::base::id::PeerId;
 use crate::engine::operation::{End, State, Ticket};
 use crate::engine::{Body, Core, Engine};
-use crate::wire::frame::{Header, Kind};
+use crate::wire::frame::{Header, Kind, EXPOSED};
+
+/// In an answer: neither forgotten now nor being read.
+const UNREAD: u64 = 2;
 
 impl Engine {
     /// Marks for cancellation. The operation still has to complete, cancelled or as if nothing had been asked.
@@ -45,7 +48,7 @@ impl Engine {
             }
         }
         let Engine { links, core } = self;
-        core.flush(links);
+        core.go_on(links);
     }
 }
 
@@ -63,7 +66,10 @@ impl Core {
                 self.consumed(from, length, false, 0);
             }
         }
-        let total = u64::from(found.is_some());
+        let mut total = u64::from(found.is_some());
+        if found.is_none() && header.flags & EXPOSED != 0 && !self.reads(from, header.request) {
+            total = UNREAD;
+        }
         self.control(
             from,
             Header {
@@ -74,10 +80,22 @@ impl Core {
         );
     }
 
+    /// Is a receive under way that may read this message's data at its sender?
+    fn reads(&self, from: PeerId, request: u32) -> bool {
+        self.operations.tickets().into_iter().any(|ticket| {
+            self.operations.get(ticket).is_some_and(|o| {
+                !o.send && o.state == State::Moving && o.peer == Some(from) && o.remote == request
+            })
+        })
+    }
+
     /// The receiver's answer. Not forgotten means matched: an eager send that had left is over then, a synchronous
     /// or announced one goes on as if nothing had been asked.
     pub(super) fn on_cancelled(&mut self, from: PeerId, header: &Header) {
         let ticket = Ticket(header.request);
+        if header.total != 0 {
+            self.let_go(from, Some(header.request));
+        }
         let Some(operation) = self.operations.get(ticket) else {
             return;
         };

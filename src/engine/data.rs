@@ -103,3 +103,77 @@ impl Data {
         }
     }
 }
+
+/// Data that do not lie in one piece, for tests.
+#[cfg(test)]
+pub(super) mod stripes {
+    use super::{Data, Layout};
+    use std::sync::Arc;
+
+    /// Three bytes of data, then two that are not.
+    struct Stripes;
+
+    fn place(at: usize) -> usize {
+        at / 3 * 5 + at % 3
+    }
+
+    impl Layout for Stripes {
+        unsafe fn pack(&self, count: usize, from: *const u8, skip: usize, out: &mut [u8]) -> usize {
+            for (at, b) in out.iter_mut().enumerate() {
+                assert!(skip + at < count * 3);
+                // SAFETY: the caller's buffer is valid for `count` stripes.
+                *b = unsafe { *from.add(place(skip + at)) };
+            }
+            out.len()
+        }
+
+        unsafe fn unpack(&self, count: usize, to: *mut u8, skip: usize, data: &[u8]) -> usize {
+            for (at, b) in data.iter().enumerate() {
+                assert!(skip + at < count * 3);
+                // SAFETY: as in `pack`, for writes.
+                unsafe { *to.add(place(skip + at)) = *b };
+            }
+            data.len()
+        }
+    }
+
+    /// Memory of a message, dense or in stripes.
+    pub struct Memory {
+        pub bytes: Vec<u8>,
+        length: usize,
+        dense: bool,
+    }
+
+    impl Memory {
+        pub fn new(length: usize, dense: bool) -> Memory {
+            let room = if dense {
+                length
+            } else {
+                length.div_ceil(3) * 5
+            };
+            Memory {
+                bytes: vec![0; room],
+                length,
+                dense,
+            }
+        }
+
+        pub fn data(&mut self) -> Data {
+            if self.dense {
+                return Data::dense(self.bytes.as_mut_ptr(), self.length);
+            }
+            let stripes = self.length.div_ceil(3);
+            Data::typed(
+                Arc::new(Stripes),
+                stripes,
+                self.bytes.as_mut_ptr(),
+                self.length,
+            )
+        }
+
+        pub fn at(&mut self, at: usize) -> &mut u8 {
+            let at = if self.dense { at } else { place(at) };
+            &mut self.bytes[at]
+        }
+    }
+}

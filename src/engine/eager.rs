@@ -5,8 +5,8 @@ use crate::engine::data::Data;
 use crate::engine::operation::{End, State, Ticket, FORGOTTEN};
 use crate::engine::peer::ENVELOPE;
 use crate::engine::{deliver, Body, Core, Message};
-use crate::transport::{Links, Sent};
-use crate::wire::frame::{Header, Kind, SYNCHRONOUS};
+use crate::transport::{Access, Links, Sent, Way};
+use crate::wire::frame::{Header, Kind, EXPOSED, SYNCHRONOUS};
 
 impl Core {
     /// Would this many bytes go eagerly, had the peer lent more?
@@ -104,15 +104,19 @@ impl Core {
             return sent;
         }
         let cookie = operation.data.address().map_or(0, |address| address as u64);
-        let sent = links.send(
-            to,
-            &Header {
-                kind: Kind::Ready,
-                cookie,
-                ..header
-            },
-            |_| {},
-        );
+        let key = match links.way(to) {
+            Way::Get => self.lend(links, ticket, to, bytes, Access::Read),
+            _ => None,
+        };
+        let exposed = if key.is_some() { EXPOSED } else { 0 };
+        let announcement = Header {
+            kind: Kind::Ready,
+            flags: header.flags | exposed,
+            answer: key.unwrap_or(0),
+            cookie,
+            ..header
+        };
+        let sent = links.send(to, &announcement, |_| {});
         if sent == Sent::Done {
             if let Some(operation) = self.operations.get_mut(ticket) {
                 operation.state = State::Announced;
@@ -166,6 +170,8 @@ impl Core {
             .is_some_and(|o| o.send && o.peer == Some(from) && o.state == State::Announced)
         {
             self.complete(ticket, End::Fine);
+        } else {
+            self.let_go(from, Some(header.request));
         }
     }
 }

@@ -72,7 +72,7 @@ impl Engine {
             core.refuse(other, peer);
         }
         let Engine { links, core } = self;
-        core.flush(links);
+        core.go_on(links);
     }
 
     /// Asks those for whom receives wait whether they live, and whom they know to be gone: the first word to a peer
@@ -102,7 +102,7 @@ impl Engine {
                 );
             }
         }
-        core.flush(links);
+        core.go_on(links);
     }
 }
 
@@ -152,6 +152,12 @@ impl Core {
                 State::Cancelling => End::Fine,
                 _ => End::Lost(peer),
             };
+            if !self.may_end(ticket, end) {
+                continue;
+            }
+            let Some(operation) = self.operations.get(ticket) else {
+                continue;
+            };
             if let Some((posted, pattern)) = operation.posted {
                 if let Some(queues) = self.contexts.get_mut(operation.context) {
                     queues.withdraw(posted, pattern);
@@ -169,12 +175,14 @@ impl Core {
         peer.credit = 0;
         peer.sends.clear();
         peer.streams.clear();
+        self.let_go(from, None);
         self.fail(from, |o| o.peer == Some(from));
     }
 
     pub(super) fn on_goodbye(&mut self, from: PeerId) {
         if from != self.me {
-            self.peers[from.0 as usize].goodbye = true;
+            let peer = &mut self.peers[from.0 as usize];
+            (peer.goodbye, peer.cut) = (true, true);
             self.part(from);
         }
     }
@@ -182,6 +190,7 @@ impl Core {
     /// The link broke. After a goodbye that is no loss.
     pub(super) fn on_loss(&mut self, peer: PeerId, why: &str) {
         let known = &mut self.peers[peer.0 as usize];
+        known.cut = true;
         if known.is_gone() {
             return;
         }
@@ -231,6 +240,7 @@ impl Core {
         let gone = PeerId(gone);
         if self.peers[gone.0 as usize].lost.is_none() {
             self.mourn(gone, format!("rank {} {HEARSAY}", from.0).into());
+            self.transfers.forsake(gone);
         }
     }
 

@@ -4,6 +4,7 @@
 pub mod cancel;
 pub mod data;
 pub mod eager;
+mod egress;
 pub mod loss;
 pub mod matching;
 pub mod operation;
@@ -11,6 +12,7 @@ pub mod peer;
 pub mod rndv;
 #[cfg(test)]
 mod tests;
+pub mod transfer;
 
 pub use data::{Data, Layout};
 pub use loss::HEARSAY;
@@ -21,7 +23,8 @@ use crate::base::id::PeerId;
 use crate::engine::matching::Contexts;
 use crate::engine::operation::{Operation, Operations, State, FORGOTTEN};
 use crate::engine::peer::Peer;
-use crate::transport::{Links, Sent, Sink};
+use crate::engine::transfer::Transfers;
+use crate::transport::{Links, Sink};
 use crate::wire::frame::{Header, Kind};
 
 /// How a started operation stands.
@@ -49,8 +52,24 @@ pub struct Message {
 /// What has arrived of it.
 pub enum Body {
     Whole(Vec<u8>),
-    /// Announced; the cookie of its Ready frame.
-    Announced(u64),
+    /// Announced.
+    Announced(Place),
+}
+
+/// Where announced data lie at their sender.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// 0: not in one piece.
+    pub address: u64,
+    /// What a get needs, if they can be got.
+    pub key: Option<u32>,
+}
+
+impl Place {
+    pub const NOWHERE: Place = Place {
+        address: 0,
+        key: None,
+    };
 }
 
 /// The engine: links and what goes over them, apart so that a poll can feed one from the other.
@@ -70,6 +89,8 @@ pub struct Core {
     walked: Vec<PeerId>,
     /// Matched rndv receives that can be pulled.
     pulls: Vec<Ticket>,
+    /// What moves by one-sided calls.
+    pub transfers: Transfers,
     /// Unexpected eager bytes that a peer may place here.
     window: usize,
     /// Largest eager payload; 0: the link's own.
@@ -107,6 +128,7 @@ impl Engine {
             busy: Vec::new(),
             walked: Vec::new(),
             pulls: Vec::new(),
+            transfers: Transfers::default(),
             window,
             eager: if eager == 0 {
                 window / 4
@@ -174,6 +196,8 @@ impl Engine {
             moved: 0,
             remote: FORGOTTEN,
             cookie: 0,
+            key: None,
+            transfer: transfer::NONE,
             posted: None,
             outcome,
         });
@@ -239,10 +263,10 @@ impl Engine {
                 if let Body::Whole(bytes) = message.body {
                     core.recycle(bytes);
                 }
-                core.flush(links);
+                core.go_on(links);
                 Started::Done(outcome)
             }
-            Body::Announced(cookie) => {
+            Body::Announced(place) => {
                 let ticket = core
                     .operations
                     .insert(receiving(data, context, Some(message.from)));
@@ -253,10 +277,10 @@ impl Engine {
                     message.from,
                     message.request,
                     message.total,
-                    cookie,
+                    place,
                 );
                 core.pull(links);
-                core.flush(links);
+                core.go_on(links);
                 Started::Pending(ticket)
             }
         }
@@ -317,15 +341,12 @@ impl Engine {
             core.pull(links);
             moved = true;
         }
-        if !core.busy.is_empty() {
-            moved |= core.flush(links);
-        }
-        moved
+        moved | core.go_on(links)
     }
 
     /// Everything that was sent has left for the links, and the links have let go of it.
     pub fn is_idle(&self) -> bool {
-        self.core.busy.is_empty() && self.links.idle()
+        self.core.busy.is_empty() && self.core.transfers.is_idle() && self.links.idle()
     }
 
     /// Tells every peer that was talked to that nothing more comes.
@@ -337,7 +358,7 @@ impl Engine {
                 core.control(peer, Header::new(Kind::Goodbye));
             }
         }
-        core.flush(links);
+        core.go_on(links);
     }
 
     /// Forgets the queues of a context that will not be used again, if nothing stands in them.
@@ -364,6 +385,8 @@ fn receiving(data: Data, context: u64, from: Option<PeerId>) -> Operation {
         moved: 0,
         remote: FORGOTTEN,
         cookie: 0,
+        key: None,
+        transfer: transfer::NONE,
         posted: None,
         outcome: Outcome {
             source: 0,
@@ -405,23 +428,6 @@ impl Core {
         }
     }
 
-    /// Queues a payload-less frame.
-    fn control(&mut self, to: PeerId, header: Header) {
-        let peer = &mut self.peers[to.0 as usize];
-        if peer.lost.is_none() {
-            peer.control.push_back(header);
-            self.mark_busy(to);
-        }
-    }
-
-    fn mark_busy(&mut self, to: PeerId) {
-        let peer = &mut self.peers[to.0 as usize];
-        if !peer.busy {
-            peer.busy = true;
-            self.busy.push(to);
-        }
-    }
-
     /// Ends an operation.
     fn complete(&mut self, ticket: Ticket, end: End) {
         self.completions += 1;
@@ -431,7 +437,11 @@ impl Core {
         operation.state = State::Complete;
         operation.outcome.end = end;
         operation.posted = None;
-        if operation.abandoned {
+        let (abandoned, transfer) = (operation.abandoned, operation.transfer);
+        if transfer != transfer::NONE {
+            self.detach(ticket);
+        }
+        if abandoned {
             self.operations.remove(ticket);
         }
     }
@@ -475,69 +485,6 @@ impl Core {
             self.pool.push(bytes);
         }
     }
-
-    /// Sends what waits, to every peer that has something waiting; true when anything left.
-    fn flush(&mut self, links: &mut Links) -> bool {
-        if self.busy.is_empty() {
-            return false;
-        }
-        let mut moved = false;
-        // Those who stay busy enter the other list; both keep their memory.
-        let mut walked = std::mem::take(&mut self.walked);
-        std::mem::swap(&mut walked, &mut self.busy);
-        for peer in walked.drain(..) {
-            self.peers[peer.0 as usize].busy = false;
-            moved |= self.flush_peer(links, peer);
-        }
-        self.walked = walked;
-        moved
-    }
-
-    /// Sends what waits for one peer, as far as its link has room.
-    fn flush_peer(&mut self, links: &mut Links, to: PeerId) -> bool {
-        let mut moved = false;
-        let index = to.0 as usize;
-        loop {
-            if self.peers[index].lost.is_some() {
-                return moved;
-            }
-            let sent = if let Some(&header) = self.peers[index].control.front() {
-                let sent = links.send(to, &header, |_| {});
-                if sent == Sent::Done {
-                    self.peers[index].control.pop_front();
-                }
-                sent
-            } else if let Some(&ticket) = self.peers[index].sends.front() {
-                let sent = self.start_send(links, ticket, to);
-                if sent == Sent::Done {
-                    self.peers[index].sends.pop_front();
-                }
-                sent
-            } else if let Some(&ticket) = self.peers[index].streams.front() {
-                let (sent, over) = self.send_piece(links, ticket, to);
-                if over {
-                    self.peers[index].streams.pop_front();
-                    self.complete(ticket, End::Fine);
-                } else if sent == Sent::Done && self.peers[index].streams.len() > 1 {
-                    self.peers[index].streams.rotate_left(1);
-                }
-                sent
-            } else {
-                return moved;
-            };
-            match sent {
-                Sent::Done => {
-                    self.peers[index].talked = true;
-                    moved = true;
-                }
-                Sent::Busy => {
-                    self.mark_busy(to);
-                    return moved;
-                }
-                Sent::Lost => return moved,
-            }
-        }
-    }
 }
 
 impl Sink for Core {
@@ -558,12 +505,13 @@ impl Sink for Core {
             Kind::Cancelled => self.on_cancelled(from, header),
             Kind::Goodbye => self.on_goodbye(from),
             Kind::Loss => self.on_hearsay(from, header.request),
-            // Nobody was invited to write.
-            Kind::Placed => (),
+            Kind::Placed => self.on_placed(from, header),
         }
     }
 
-    fn finished(&mut self, _: u64, _: bool) {}
+    fn finished(&mut self, token: u64, fine: bool) {
+        self.on_finished(token, fine);
+    }
 
     fn lost(&mut self, peer: PeerId, why: &str) {
         self.on_loss(peer, why);

@@ -93,6 +93,10 @@ pub struct Operation {
     pub remote: u32,
     /// Of a pull the sender's address of the data; of an eager send its serial number, which is not 0.
     pub cookie: u64,
+    /// Of a pull what a get needs.
+    pub key: Option<u32>,
+    /// Its part in one-sided calls, or `transfer::NONE`.
+    pub transfer: u32,
     pub posted: Option<(Posted, Pattern)>,
     pub outcome: Outcome,
 }

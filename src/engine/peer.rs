@@ -15,6 +15,12 @@ pub struct Peer {
     pub sends: VecDeque<Ticket>,
     /// Payloads (rndv) that wait for room.
     pub streams: VecDeque<Ticket>,
+    /// Gets and puts that wait to begin.
+    pub transfers: VecDeque<u32>,
+    /// Calls of gets and puts under way with it.
+    pub calls: u32,
+    /// Is it in the engine's list of peers with calls to begin?
+    pub stalled: bool,
     /// Is it in the engine's list of peers with something to flush?
     pub busy: bool,
     /// Unexpected memory that we may still fill over there, bytes. Below that, messages are announced, not sent.
@@ -25,6 +31,8 @@ pub struct Peer {
     pub goodbye: bool,
     /// Why it is gone.
     pub lost: Option<Box<str>>,
+    /// Nothing of its can reach this rank's memory any more.
+    pub cut: bool,
     /// Has anything been exchanged?
     pub talked: bool,
     /// How many of the lost it was told of.
@@ -37,11 +45,15 @@ impl Peer {
             control: VecDeque::new(),
             sends: VecDeque::new(),
             streams: VecDeque::new(),
+            transfers: VecDeque::new(),
+            calls: 0,
+            stalled: false,
             busy: false,
             credit: window,
             owed: 0,
             goodbye: false,
             lost: None,
+            cut: false,
             talked: false,
             told: 0,
         }

@@ -1,11 +1,11 @@
-//! rndv: a large message is announced; its receiver pulls it where it can reach the sender's memory, or clears it
-//! to be sent in pieces.
+//! rndv: a large message is announced; its receiver pulls it where it can reach the sender's memory, or clears it to be
+//! written to its own, or to be sent in pieces.
 
 use crate::base::id::PeerId;
-use crate::engine::operation::{End, Outcome, State, Ticket};
-use crate::engine::{Body, Core, Message};
-use crate::transport::{Links, Sent};
-use crate::wire::frame::{Header, Kind, SYNCHRONOUS};
+use crate::engine::operation::{End, Operation, Outcome, State, Ticket};
+use crate::engine::{transfer, Body, Core, Message, Place};
+use crate::transport::{Access, Links, Sent, Way};
+use crate::wire::frame::{Header, Kind, EXPOSED, SYNCHRONOUS};
 
 /// Bytes pulled at a time when the receiver's data are not dense.
 const BOUNCE: usize = 128 << 10;
@@ -13,6 +13,10 @@ const BOUNCE: usize = 128 << 10;
 impl Core {
     /// A message is announced.
     pub(super) fn on_ready(&mut self, from: PeerId, header: &Header) {
+        let place = Place {
+            address: header.cookie,
+            key: (header.flags & EXPOSED != 0).then_some(header.answer),
+        };
         let queues = self.contexts.of(header.context);
         match queues.match_message(header.source, header.tag) {
             Some(ticket) => {
@@ -23,10 +27,8 @@ impl Core {
                     from,
                     header.request,
                     header.total as usize,
+                    place,
                 );
-                if let Some(operation) = self.operations.get_mut(ticket) {
-                    operation.cookie = header.cookie;
-                }
                 self.pulls.push(ticket);
             }
             None => {
@@ -36,7 +38,7 @@ impl Core {
                     synchronous: header.flags & SYNCHRONOUS != 0,
                     serial: 0,
                     total: header.total as usize,
-                    body: Body::Announced(header.cookie),
+                    body: Body::Announced(place),
                 };
                 queues.keep(header.source, header.tag, message);
             }
@@ -53,19 +55,17 @@ impl Core {
         from: PeerId,
         request: u32,
         total: usize,
-        cookie: u64,
+        place: Place,
     ) {
-        self.note_match(ticket, source, tag, from, request, total);
+        self.note_match(ticket, source, tag, from, request, total, place);
         if self.peers[from.0 as usize].is_gone() {
             self.complete(ticket, End::Lost(from));
             return;
         }
-        if let Some(operation) = self.operations.get_mut(ticket) {
-            operation.cookie = cookie;
-        }
         self.pulls.push(ticket);
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn note_match(
         &mut self,
         ticket: Ticket,
@@ -74,6 +74,7 @@ impl Core {
         from: PeerId,
         request: u32,
         total: usize,
+        place: Place,
     ) {
         let Some(operation) = self.operations.get_mut(ticket) else {
             return;
@@ -83,6 +84,8 @@ impl Core {
         operation.posted = None;
         operation.peer = Some(from);
         operation.remote = request;
+        operation.cookie = place.address;
+        operation.key = place.key;
         operation.wanted = total.min(room);
         let end = if total > room {
             End::Truncated(total as u64)
@@ -97,7 +100,8 @@ impl Core {
         };
     }
 
-    /// Gets the data of matched receives moving: by reading the sender's memory, or by clearing it to send.
+    /// Gets the data of matched receives moving: by reading the sender's memory, at once or by and by, or by clearing it
+    /// to write here or to send.
     pub(super) fn pull(&mut self, links: &mut Links) {
         // In the order of the matches; the list keeps its memory.
         for at in 0..self.pulls.len() {
@@ -110,26 +114,28 @@ impl Core {
             }
             let Some(from) = operation.peer else { continue };
             let (wanted, remote, cookie) = (operation.wanted, operation.remote, operation.cookie);
-            let end = operation.outcome.end;
-            let pulled = wanted == 0
-                || (cookie != 0 && links.can_fetch(from) && self.fetch(links, ticket, from));
-            if pulled {
-                self.control(
-                    from,
-                    Header {
-                        request: remote,
-                        ..Header::new(Kind::Done)
-                    },
-                );
-                self.complete(ticket, end);
+            let (end, key) = (operation.outcome.end, operation.key);
+            let dense = operation.data.address().is_some();
+            let way = if cookie == 0 {
+                Way::Pieces
             } else {
-                let clear = Header {
-                    request: remote,
-                    answer: ticket.0,
-                    total: wanted as u64,
-                    ..Header::new(Kind::Clear)
-                };
-                self.control(from, clear);
+                links.way(from)
+            };
+            if wanted == 0 || (way == Way::Fetch && self.fetch(links, ticket, from)) {
+                self.done(from, remote);
+                self.complete(ticket, end);
+                continue;
+            }
+            match (way, key) {
+                (Way::Get, Some(key)) if dense => self.start_get(ticket, from, cookie, key),
+                (Way::Put, _) => {
+                    let key = self.lend(links, ticket, from, wanted, Access::Write);
+                    let operation = self.operations.get(ticket);
+                    let address = operation.and_then(|o| o.data.address());
+                    let place = address.zip(key).map(|(a, key)| (a as u64, key));
+                    self.clear(from, ticket, remote, wanted, place);
+                }
+                _ => self.clear(from, ticket, remote, wanted, None),
             }
         }
         self.pulls.clear();
@@ -165,18 +171,36 @@ impl Core {
         true
     }
 
-    /// The receiver is ready for the pieces of one of our sends.
+    /// The receiver is ready for the data of one of our sends.
     pub(super) fn on_clear(&mut self, from: PeerId, header: &Header) {
         let ticket = Ticket(header.request);
-        let Some(operation) = self.operations.get_mut(ticket) else {
+        let exposed = header.flags & EXPOSED != 0;
+        let operation = self.operations.get_mut(ticket);
+        let waits =
+            |o: &&mut Operation| o.send && o.peer == Some(from) && o.state == State::Announced;
+        let Some(operation) = operation.filter(waits) else {
+            self.let_go(from, Some(header.request));
+            if exposed {
+                // It is over here, and the receiver waits to have its memory back.
+                let header = Header {
+                    answer: header.answer,
+                    ..Header::new(Kind::Placed)
+                };
+                self.control(from, header);
+            }
             return;
         };
-        if !operation.send || operation.peer != Some(from) || operation.state != State::Announced {
-            return;
-        }
         operation.state = State::Moving;
         operation.remote = header.answer;
         operation.wanted = (header.total as usize).min(operation.data.bytes);
+        let (lent, wanted) = (operation.transfer != transfer::NONE, operation.wanted);
+        if lent {
+            self.detach(ticket);
+        }
+        if exposed && wanted > 0 {
+            self.start_put(ticket, from, header.cookie, header.source);
+            return;
+        }
         self.peers[from.0 as usize].streams.push_back(ticket);
         self.mark_busy(from);
     }
@@ -214,6 +238,9 @@ impl Core {
             return;
         };
         if operation.send || operation.peer != Some(from) || operation.state != State::Moving {
+            return;
+        }
+        if operation.transfer != transfer::NONE {
             return;
         }
         operation.data.write(header.cookie as usize, payload);

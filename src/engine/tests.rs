@@ -1,10 +1,21 @@
 //! Seeded simulations: several ranks in one process over the simulated network, against what MPI promises.
 
 mod misfortune;
+mod transfers;
 
+use super::data::stripes::Memory;
 use super::*;
-use crate::transport::sim::Settings;
+use crate::transport::sim::{Settings, Sim};
 use crate::transport::Way;
+
+/// How large messages may go; `None`: by pair.
+const WAYS: [Option<Way>; 5] = [
+    Some(Way::Fetch),
+    Some(Way::Get),
+    Some(Way::Put),
+    Some(Way::Pieces),
+    None,
+];
 
 struct Random(u64);
 
@@ -19,13 +30,20 @@ impl Random {
 }
 
 fn engines(settings: Settings) -> Vec<Engine> {
+    engines_and_sim(settings).0
+}
+
+/// Their one-sided calls are small ones.
+fn engines_and_sim(settings: Settings) -> (Vec<Engine>, Sim) {
     let ranks = settings.ranks;
-    let (_, links) = Links::simulated(settings);
-    links
-        .into_iter()
-        .enumerate()
-        .map(|(me, l)| Engine::new(l, PeerId(me as u32), ranks, 0))
-        .collect()
+    let (sim, links) = Links::simulated(settings);
+    let engine = |(me, links)| {
+        let mut engine = Engine::new(links, PeerId(me), ranks, 0);
+        engine.core.transfers.least = 0;
+        engine.core.transfers.stretch = 1500;
+        engine
+    };
+    ((0..).zip(links).map(engine).collect(), sim)
 }
 
 fn data(bytes: &mut [u8]) -> Data {
@@ -68,10 +86,10 @@ fn exchange(settings: Settings, messages: usize, biggest: u64) {
     let byte = |from: usize, to: usize, n: usize, i: usize| (from * 31 + to * 17 + n * 7 + i) as u8;
     struct Receive {
         started: Option<Started>,
-        buffer: Vec<u8>,
+        buffer: Memory,
         pattern: Pattern,
     }
-    let mut buffers: Vec<Vec<u8>> = Vec::new();
+    let mut buffers: Vec<Memory> = Vec::new();
     let mut sends: Vec<(usize, Started)> = Vec::new();
     let mut receives: Vec<Vec<Receive>> = (0..ranks).map(|_| Vec::new()).collect();
     let mut planned = vec![vec![0usize; ranks]; ranks];
@@ -97,7 +115,7 @@ fn exchange(settings: Settings, messages: usize, biggest: u64) {
                 };
                 receives[to].push(Receive {
                     started: None,
-                    buffer: vec![0; 16 + biggest as usize],
+                    buffer: Memory::new(16 + biggest as usize, random.below(4) > 0),
                     pattern,
                 });
             }
@@ -110,7 +128,7 @@ fn exchange(settings: Settings, messages: usize, biggest: u64) {
                     };
                     receives[to].push(Receive {
                         started: None,
-                        buffer: vec![0; 16 + biggest as usize],
+                        buffer: Memory::new(16 + biggest as usize, random.below(4) > 0),
                         pattern,
                     });
                 }
@@ -128,15 +146,15 @@ fn exchange(settings: Settings, messages: usize, biggest: u64) {
             } else {
                 random.below(64)
             } as usize;
-            let mut bytes = vec![0u8; 12 + size];
-            bytes[..4].copy_from_slice(&(n as u32).to_le_bytes());
-            bytes[4..12].copy_from_slice(&(size as u64).to_le_bytes());
-            (0..size).for_each(|i| bytes[12 + i] = byte(from, to, n, i));
-            buffers.push(bytes);
+            let mut memory = Memory::new(12 + size, random.below(4) > 0);
+            let head = [(n as u32).to_le_bytes(), (size as u32).to_le_bytes()].concat();
+            (0..8).for_each(|i| *memory.at(i) = head[i]);
+            (0..size).for_each(|i| *memory.at(12 + i) = byte(from, to, n, i));
+            buffers.push(memory);
             let buffer = buffers.last_mut().expect("just pushed");
             let synchronous = random.below(5) == 0;
             let started = engines[from].send(
-                data(buffer),
+                buffer.data(),
                 PeerId(to as u32),
                 8,
                 from as u32,
@@ -152,12 +170,8 @@ fn exchange(settings: Settings, messages: usize, biggest: u64) {
                 next_receive[rank] += 1;
                 let receive = &mut receives[rank][at];
                 let from = receive.pattern.source.map(PeerId);
-                receive.started = Some(engines[rank].receive(
-                    data(&mut receive.buffer),
-                    8,
-                    receive.pattern,
-                    from,
-                ));
+                receive.started =
+                    Some(engines[rank].receive(receive.buffer.data(), 8, receive.pattern, from));
             }
         }
         if random.below(3) == 0 {
@@ -173,9 +187,9 @@ fn exchange(settings: Settings, messages: usize, biggest: u64) {
             let outcome = finish(&mut engines, to, receive.started.expect("all were started"));
             assert_eq!(outcome.end, End::Fine);
             let from = outcome.source as usize;
-            let n = u32::from_le_bytes(receive.buffer[..4].try_into().expect("four bytes"));
-            let size =
-                u64::from_le_bytes(receive.buffer[4..12].try_into().expect("eight bytes")) as usize;
+            let mut word =
+                |at| u32::from_le_bytes([0usize, 1, 2, 3].map(|i| *receive.buffer.at(at + i)));
+            let (n, size) = (word(0), word(4) as usize);
             assert_eq!(outcome.bytes as usize, size + 12);
             assert_eq!(outcome.tag, n as i32 % 2);
             let before = &mut last[from][(n % 2) as usize];
@@ -184,7 +198,7 @@ fn exchange(settings: Settings, messages: usize, biggest: u64) {
                 "messages of a pair overtook each other"
             );
             *before = Some(n);
-            assert!((0..size).all(|i| receive.buffer[12 + i] == byte(from, to, n as usize, i)));
+            assert!((0..size).all(|i| *receive.buffer.at(12 + i) == byte(from, to, n as usize, i)));
         }
     }
     settle(&mut engines);
@@ -199,6 +213,8 @@ fn settle(engines: &mut [Engine]) {
     }
     for (me, engine) in engines.iter().enumerate() {
         assert!(engine.is_idle() && engine.core.operations.is_empty());
+        assert!(engine.core.transfers.is_empty() && engine.links.exposed() == 0);
+        assert!(engine.core.lost.is_empty());
         for (other, peer) in engine.core.peers.iter().enumerate() {
             let owed = engines[other].core.peers[me].owed;
             assert_eq!(peer.credit + owed, engine.core.window, "{me} to {other}");
@@ -210,17 +226,17 @@ fn settle(engines: &mut [Engine]) {
 fn random_exchanges_are_ordered_and_whole() {
     for seed in 0..60 {
         let mut settings = Settings::rough(2 + (seed % 4) as u32, seed);
-        settings.way = [Some(Way::Fetch), Some(Way::Pieces)][seed as usize % 2];
+        settings.way = WAYS[seed as usize % WAYS.len()];
         exchange(settings, 200, 20_000);
     }
 }
 
 #[test]
-fn large_messages_go_in_pieces_or_are_pulled() {
-    for fetch in [false, true] {
+fn large_messages_go_every_way() {
+    for way in WAYS {
         let mut settings = Settings::calm(2);
-        settings.way = Some(if fetch { Way::Fetch } else { Way::Pieces });
-        exchange(settings, 12, 3_000_000);
+        settings.way = way;
+        exchange(settings, 12, 1_000_000);
     }
 }
 
@@ -262,9 +278,12 @@ fn unexpected_memory_is_bounded() {
 
 #[test]
 fn too_long_a_message_fails_the_receive_alone() {
-    for (size, fetch) in [(100usize, false), (900_000, false), (900_000, true)] {
+    for (size, way) in [100usize, 900_000]
+        .into_iter()
+        .flat_map(|s| WAYS.map(|w| (s, w)))
+    {
         let mut settings = Settings::calm(2);
-        settings.way = Some(if fetch { Way::Fetch } else { Way::Pieces });
+        settings.way = way;
         let mut engines = engines(settings);
         let mut bytes = vec![1u8; size];
         let sent = engines[0].send(data(&mut bytes), PeerId(1), 8, 0, 5, false, false);
@@ -281,13 +300,19 @@ fn too_long_a_message_fails_the_receive_alone() {
         );
         assert_eq!(room.iter().filter(|&&b| b == 1).count(), 50);
         assert_eq!(finish(&mut engines, 0, sent).end, End::Fine);
+        settle(&mut engines);
     }
 }
 
 #[test]
 fn a_send_nobody_matched_can_be_cancelled_and_a_matched_one_not() {
-    for size in [10usize, 900_000] {
-        let mut engines = engines(Settings::calm(2));
+    for (size, way) in [10usize, 900_000]
+        .into_iter()
+        .flat_map(|s| WAYS.map(|w| (s, w)))
+    {
+        let mut settings = Settings::calm(2);
+        settings.way = way;
+        let mut engines = engines(settings);
         let mut bytes = vec![1u8; size];
         let pattern = Pattern {
             source: Some(0),
@@ -322,6 +347,7 @@ fn a_send_nobody_matched_can_be_cancelled_and_a_matched_one_not() {
             finish(&mut engines, 0, Started::Pending(second)).end,
             End::Fine
         );
+        settle(&mut engines);
     }
 }
 

@@ -120,6 +120,12 @@ impl Links {
         }
     }
 
+    /// Memory that is exposed by the simulation.
+    #[cfg(test)]
+    pub fn exposed(&self) -> usize {
+        self.sim.as_ref().map_or(0, |sim| sim.exposed())
+    }
+
     /// The end of an exposure. The peer may be gone.
     pub fn conceal(&mut self, hold: Hold) {
         match (hold.0, &mut self.sim) {

@@ -21,9 +21,10 @@ pub enum Kind {
     Done = 5,
     /// Bytes of unexpected memory given back: `total`.
     Credit = 6,
-    /// Please forget the message of my `request`.
+    /// Please forget the message of my `request`; with [`EXPOSED`]: may its data be read still?
     Cancel = 7,
-    /// Answer to Cancel for your `request`; `total` is 1 when it was forgotten, 0 when it had been matched.
+    /// Answer to Cancel for your `request`; `total` is 1 when it was forgotten, 0 when it had been matched, 2 when that is
+    /// over.
     Cancelled = 8,
     /// This rank has finalized and sends nothing more.
     Goodbye = 9,

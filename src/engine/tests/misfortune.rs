@@ -166,7 +166,7 @@ fn nonsense_frames_do_no_harm() {
     for seed in 0..200 {
         let mut random = Random(seed);
         let mut settings = Settings::calm(3);
-        settings.way = Some(Way::Pieces);
+        settings.way = [Way::Pieces, Way::Get, Way::Put].map(Some)[seed as usize % 3];
         let mut engines = engines(settings);
         let mut bytes = vec![5u8; 300_000];
         let mut room = vec![7u8; 300];
@@ -204,7 +204,8 @@ fn nonsense_frames_do_no_harm() {
                 Some(ticket) => ticket.0,
                 None => odd(&mut random) as u32,
             };
-            const KINDS: [Kind; 9] = [
+            const KINDS: [Kind; 10] = [
+                Kind::Placed,
                 Kind::Loss,
                 Kind::Eager,
                 Kind::Ready,
@@ -215,7 +216,7 @@ fn nonsense_frames_do_no_harm() {
                 Kind::Cancel,
                 Kind::Cancelled,
             ];
-            let kind = KINDS[random.below(9) as usize];
+            let kind = KINDS[random.below(10) as usize];
             let payload = vec![9u8; random.below(400) as usize];
             let carries = matches!(kind, Kind::Eager | Kind::Piece);
             let header = Header {

@@ -57,6 +57,11 @@ unsafe impl Send for Put {}
 unsafe impl Send for Call {}
 
 impl Net {
+    /// Is it dead, and does this one see that?
+    fn seen_dead(&self, peer: u32, me: u32) -> bool {
+        self.dead[peer as usize] && self.witness[peer as usize].is_none_or(|w| w == me)
+    }
+
     /// May `from` do this to that memory of `to`?
     fn allows(&self, from: u32, to: u32, key: u32, at: u64, length: usize, access: Access) -> bool {
         let Some(e) = self.exposed.get(&key) else {
@@ -110,6 +115,7 @@ impl Endpoint {
     }
 
     /// Memory exposed and not concealed.
+    #[cfg(test)]
     pub fn exposed(&self) -> usize {
         let net = lock(&self.net);
         net.exposed.values().filter(|e| e.owner == self.me).count()
@@ -118,7 +124,7 @@ impl Endpoint {
     /// The answer when the call is not made.
     fn refusal(&self, net: &mut Net, peer: PeerId) -> Option<Begun> {
         let (busy, refuse) = (net.settings.busy, net.settings.refuse);
-        let gone = net.dead[peer.0 as usize] || net.dead[self.me as usize];
+        let gone = net.seen_dead(peer.0, self.me) || net.dead[self.me as usize];
         if gone || net.parted[net.at(peer.0, self.me)] || net.chance(refuse) {
             return Some(Begun::No);
         }
@@ -229,10 +235,12 @@ impl Endpoint {
             serial,
         };
         let due = net.later();
-        net.queue(peer.0, self.me).push_back(Flight {
-            due,
-            what: What::Put(put),
-        });
+        if !net.dead[peer.0 as usize] {
+            net.queue(peer.0, self.me).push_back(Flight {
+                due,
+                what: What::Put(put),
+            });
+        }
         let due = net.later();
         self.calls.push(Call {
             peer: peer.0,
@@ -280,9 +288,12 @@ impl Endpoint {
 impl Call {
     /// How it ended, if it has.
     fn end(&self, net: &mut Net, me: u32) -> Option<bool> {
-        let dead = net.dead[self.peer as usize] && net.witness[self.peer as usize].is_none();
-        if dead || net.parted[net.at(self.peer, me)] {
+        if net.seen_dead(self.peer, me) || net.parted[net.at(self.peer, me)] {
             return Some(false);
+        }
+        if net.dead[self.peer as usize] || net.dead[me as usize] {
+            // Nothing answers, or there is nobody to be answered.
+            return None;
         }
         if let Wanted::Put { serial } = self.what {
             let there = net.landed.contains(&serial);
