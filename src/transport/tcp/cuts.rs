@@ -37,6 +37,10 @@ impl Sink for Got {
         self.next += 1;
     }
 
+    fn finished(&mut self, token: u64, _: bool) {
+        panic!("nothing one-sided was begun, and {token} ended");
+    }
+
     fn lost(&mut self, _: PeerId, why: &str) {
         self.lost = Some(why.to_string());
     }
