@@ -20,7 +20,7 @@ const SENDS: usize = 32;
 /// Completions taken at a time.
 const BATCH: usize = 16;
 /// Ways to peers that are remembered.
-const WAYS: usize = 128;
+const WAYS: usize = 32;
 
 /// This rank's port.
 #[derive(Clone, Copy, Debug)]
@@ -204,7 +204,15 @@ impl Ud {
             if self.ways.len() >= WAYS && self.free.len() == SENDS {
                 self.ways.clear();
             }
-            let ah = Ah::new(&self.pd, &self.port.route(to))?;
+            let route = self.port.route(to);
+            let ah = match Ah::new(&self.pd, &route) {
+                // The device may have too few for all.
+                Err(_) if !self.ways.is_empty() && self.free.len() == SENDS => {
+                    self.ways.clear();
+                    Ah::new(&self.pd, &route)?
+                }
+                made => made?,
+            };
             self.ways.insert(peer, ah);
         }
         let (Some(ah), Some(number)) = (self.ways.get(&peer), self.free.pop()) else {
