@@ -429,6 +429,23 @@ fn texts(seeds: &mut Seeds) {
         seeds.put("path", path.as_bytes());
     }
     seeds.put(
+        "ini",
+        b"[default]\naws_access_key_id = AKID\naws_secret_access_key=a/b+c\n[profile  \"my dev\"] ; c\nregion=us-east-1 # here\n\
+          s3 =\n  endpoint_url = http://x\ncredential_process = /bin/x --a \"b c\"\n",
+    );
+    let file = |user: &str| {
+        format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts:\n- name: c\n  context: {{cluster: k, user: u, \
+             namespace: n}}\nclusters:\n- name: k\n  cluster:\n    server: https://h:6443\n    \
+             certificate-authority-data: QQ==\nusers:\n- name: u\n  user:\n    {user}\n"
+        )
+    };
+    let plugin = file("exec: {apiVersion: client.authentication.k8s.io/v1, command: aws, args: [x], interactiveMode: Never}");
+    seeds.put("kubeconfig", plugin.as_bytes());
+    let two =
+        file("tokenFile: token") + "\0" + &file("client-key: &a key\n    client-certificate: *a");
+    seeds.put("kubeconfig", two.as_bytes());
+    seeds.put(
         "http_head",
         b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: mayfly\r\n\r\n",
     );

@@ -6,8 +6,8 @@
 mod client;
 mod file;
 mod http;
-mod kubernetes;
-mod lambda;
+pub mod kubernetes;
+pub mod lambda;
 mod openfaas;
 mod openwhisk;
 pub mod price;
@@ -36,6 +36,21 @@ pub struct Wish {
     pub timeout: Option<Duration>,
     /// How large a letter's body gets, bytes.
     pub letter: usize,
+}
+
+#[cfg(test)]
+impl Wish {
+    /// One rank in each instance.
+    pub(crate) fn of(instances: u32) -> Wish {
+        Wish {
+            name: "a".into(),
+            ranks: instances,
+            per_instance: 1,
+            instances,
+            timeout: None,
+            letter: 500,
+        }
+    }
 }
 
 /// A start, as it is handed over.

@@ -2,12 +2,12 @@
 //! (Kubernetes documentation: "Organizing Cluster Access Using kubeconfig Files", "client-go credential plugins", "Accessing the API from a Pod".)
 
 use super::super::client;
+use super::kubeconfig::{Cluster, Config, User};
 use super::plugin::{self, Plugin};
 use base64::Engine;
 use reqwest::Url;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use serde::Deserialize;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,72 +33,6 @@ pub enum Token {
     File(PathBuf),
     /// A program tells it; the first one is already there.
     Plugin(Plugin, String),
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "kebab-case", default)]
-struct Config {
-    current_context: String,
-    contexts: Vec<NamedContext>,
-    clusters: Vec<NamedCluster>,
-    users: Vec<NamedUser>,
-}
-
-#[derive(Deserialize)]
-struct NamedContext {
-    name: String,
-    context: Context,
-}
-
-#[derive(Clone, Default, Deserialize)]
-#[serde(default)]
-struct Context {
-    cluster: String,
-    user: String,
-    namespace: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct NamedCluster {
-    name: String,
-    cluster: Cluster,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "kebab-case", default)]
-struct Cluster {
-    server: String,
-    certificate_authority: Option<PathBuf>,
-    certificate_authority_data: Option<String>,
-    insecure_skip_tls_verify: bool,
-    tls_server_name: Option<String>,
-    proxy_url: Option<String>,
-    /// The folder of the file it stands in; paths are relative to it.
-    #[serde(skip)]
-    folder: PathBuf,
-}
-
-#[derive(Deserialize)]
-struct NamedUser {
-    name: String,
-    user: User,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "kebab-case", default)]
-struct User {
-    token: Option<String>,
-    #[serde(rename = "tokenFile")]
-    token_file: Option<PathBuf>,
-    client_certificate: Option<PathBuf>,
-    client_certificate_data: Option<String>,
-    client_key: Option<PathBuf>,
-    client_key_data: Option<String>,
-    exec: Option<Plugin>,
-    auth_provider: Option<serde_yaml_ng::Value>,
-    username: Option<String>,
-    #[serde(skip)]
-    folder: PathBuf,
 }
 
 /// What the user's settings say; the environment says the rest.
@@ -163,7 +97,6 @@ fn in_pod(host: &str, port: &str, account: &Path) -> Result<Access, String> {
     })
 }
 
-/// Files are merged as kubectl does it: what a name means is what the first file says of it.
 fn from_files(files: &[PathBuf], context: Option<&str>) -> Result<Access, String> {
     let mut all = Config::default();
     let mut seen = false;
@@ -174,49 +107,17 @@ fn from_files(files: &[PathBuf], context: Option<&str>) -> Result<Access, String
             Err(e) => return Err(format!("{}: {e}", file.display())),
         };
         seen = true;
-        // serde's words could repeat a key.
-        let mut one: Config = serde_yaml_ng::from_str(&text).map_err(|e| {
-            let place = e
-                .location()
-                .map(|l| format!(" (line {})", l.line()))
-                .unwrap_or_default();
-            format!("{}: is no kubeconfig{place}", file.display())
-        })?;
-        let folder = file.parent().unwrap_or(Path::new("")).to_path_buf();
-        for cluster in &mut one.clusters {
-            cluster.cluster.folder = folder.clone();
-        }
-        for user in &mut one.users {
-            user.user.folder = folder.clone();
-        }
-        if all.current_context.is_empty() {
-            all.current_context = one.current_context;
-        }
-        all.contexts.append(&mut one.contexts);
-        all.clusters.append(&mut one.clusters);
-        all.users.append(&mut one.users);
+        let one = Config::parse(&text).map_err(|why| format!("{}: {why}", file.display()))?;
+        all.add(one, file.parent().unwrap_or(Path::new("")));
     }
     let shown: Vec<_> = files.iter().map(|f| f.display().to_string()).collect();
     let shown = shown.join(":");
     if !seen {
         return Err(format!("{shown}: there is no such kubeconfig"));
     }
-    let name = context.unwrap_or(&all.current_context);
-    let found = all.contexts.iter().find(|c| c.name == name);
-    let context = found.map(|c| c.context.clone()).ok_or_else(|| {
-        let names: Vec<_> = all.contexts.iter().map(|c| c.name.as_str()).collect();
-        format!(
-            "{shown}: has no context {name:?} (it has: {})",
-            names.join(", ")
-        )
-    })?;
-    let cluster = all.clusters.into_iter().find(|c| c.name == context.cluster);
-    let cluster = cluster
-        .ok_or_else(|| format!("{shown}: has no cluster {:?}", context.cluster))?
-        .cluster;
-    let user = all.users.into_iter().find(|u| u.name == context.user);
-    let user = user.map(|u| u.user).unwrap_or_default();
-    open(cluster, user, context.namespace).map_err(|e| format!("{shown}, context {name}: {e}"))
+    let found = all.select(context).map_err(|e| format!("{shown}: {e}"))?;
+    open(found.cluster, found.user, found.namespace)
+        .map_err(|e| format!("{shown}, context {}: {e}", found.name))
 }
 
 fn open(cluster: Cluster, user: User, namespace: Option<String>) -> Result<Access, String> {

@@ -2,6 +2,7 @@
 
 mod access;
 mod api;
+pub mod kubeconfig;
 mod plugin;
 mod pods;
 mod preflight;
@@ -388,9 +389,7 @@ mod tests {
             name: "./build/Solver".into(),
             ranks: 8,
             per_instance: 2,
-            instances: 4,
-            timeout: None,
-            letter: 300,
+            ..Wish::of(4)
         }
     }
 

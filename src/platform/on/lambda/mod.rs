@@ -6,7 +6,7 @@
 
 mod account;
 mod credentials;
-mod ini;
+pub mod ini;
 mod limits;
 mod sign;
 mod time;
