@@ -1,5 +1,8 @@
 //! The service as strangers and members meet it.
 
+mod common;
+
+use common::http::{ask, connect, get, request};
 use mayfly::rendezvous::client::{response_head, End, Entry, Member};
 use mayfly::rendezvous::message::secrets::member_pass;
 use mayfly::rendezvous::message::{hex, Frame as _, Role, ToMember, ToService, TO_SERVICE_MAX};
@@ -34,32 +37,6 @@ fn service(size: u32, lease: u64) -> (Service, Receiver<Event>) {
     (service, events)
 }
 
-fn connect(service: &Service) -> TcpStream {
-    let stream = TcpStream::connect(service.address()).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .unwrap();
-    stream
-}
-
-/// Sends bytes and gives the answer's status and body.
-fn ask(service: &Service, request: &str) -> (u16, String) {
-    let mut stream = connect(service);
-    stream.write_all(request.as_bytes()).unwrap();
-    let (status, _) = response_head(&mut stream).unwrap();
-    let mut body = String::new();
-    let _ = stream.read_to_string(&mut body);
-    (status, body)
-}
-
-fn request(method: &str, path: &str, bearer: &str, body: &str) -> String {
-    format!(
-        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {bearer}\r\n\
-         Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-}
-
 fn join(
     service: &Service,
     secret: &[u8; 32],
@@ -84,7 +61,7 @@ fn join(
 
 /// A member's connection, upgraded but without the client: for saying what no client would.
 fn upgraded(service: &Service, rank: u32) -> TcpStream {
-    let mut stream = connect(service);
+    let mut stream = connect(service.address());
     let role = Role::Member { rank, epoch: 0 };
     let head = format!(
         "GET {} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: mayfly\r\n\
@@ -147,23 +124,16 @@ fn without_the_token_nobody_comes_in() {
     service.create(plan(5, 1, 0)).unwrap();
     assert!(text(join(&service, &[6; 32], 0, 1)).contains("refused this rank's pass"));
     let path = format!("/v1/jobs/{}", hex(&JOB));
-    assert_eq!(ask(&service, &request("GET", &path, "", "")).0, 401);
+    assert_eq!(ask(service.address(), &get(&path, "")).0, 401);
+    assert_eq!(ask(service.address(), &get(&path, &hex(&[2; 31]))).0, 401);
     assert_eq!(
-        ask(&service, &request("GET", &path, &hex(&[2; 31]), "")).0,
-        401
-    );
-    assert_eq!(
-        ask(
-            &service,
-            &request("GET", "/v1/jobs/0000", &hex(&SECRET), "")
-        )
-        .0,
+        ask(service.address(), &get("/v1/jobs/0000", &hex(&SECRET))).0,
         404
     );
     assert_eq!(
         ask(
-            &service,
-            &request("GET", "/v1/jobs/0000/member/0/0", &hex(&SECRET), "")
+            service.address(),
+            &get("/v1/jobs/0000/member/0/0", &hex(&SECRET))
         )
         .0,
         426
@@ -175,7 +145,8 @@ fn without_the_token_nobody_comes_in() {
 #[test]
 fn jobs_are_opened_with_the_operators_key_only() {
     let (service, _) = service(1, 0);
-    let create = |key: &str, body: &str| ask(&service, &request("POST", "/v1/jobs", key, body));
+    let create =
+        |key: &str, body: &str| ask(service.address(), &request("POST", "/v1/jobs", key, body));
     assert_eq!(create("", r#"{"size":2}"#).0, 401);
     assert_eq!(create("operatoR", r#"{"size":2}"#).0, 401);
     assert_eq!(create("operator", r#"{"size":0}"#).0, 400);
@@ -183,21 +154,19 @@ fn jobs_are_opened_with_the_operators_key_only() {
     assert_eq!(create("operator", r#"{"size":2,"extra":1}"#).0, 400);
     assert_eq!(create("operator", "nonsense").0, 400);
     assert_eq!(create("operator", &" ".repeat(2 << 20)).0, 413);
-    let (status, body) = create("operator", r#"{"size":2,"lease_s":5}"#);
+    let (status, _, body) = create("operator", r#"{"size":2,"lease_s":5}"#);
     assert_eq!(status, 201, "{body}");
     let created: JobCreated = serde_json::from_str(&body).unwrap();
     let path = format!("/v1/jobs/{}", created.job);
-    let (status, body) = ask(&service, &request("GET", &path, &created.secret, ""));
+    let (status, _, body) = ask(service.address(), &get(&path, &created.secret));
     let known: JobStatus = serde_json::from_str(&body).unwrap();
     assert_eq!(
         (status, known.size, known.joined, known.state.as_str()),
         (200, 2, 0, "running")
     );
-    assert_eq!(
-        ask(&service, &request("GET", "/healthz", "", "")),
-        (200, "ok\n".into())
-    );
-    assert_eq!(ask(&service, &request("GET", "/elsewhere", "", "")).0, 404);
+    let (status, _, body) = ask(service.address(), &get("/healthz", ""));
+    assert_eq!((status, body.as_str()), (200, "ok\n"));
+    assert_eq!(ask(service.address(), &get("/elsewhere", "")).0, 404);
 }
 
 #[test]
@@ -206,7 +175,7 @@ fn nonsense_on_the_port_harms_nobody() {
     let (zero, _ends) = join(&service, &SECRET, 0, 2).unwrap();
     let mut seed = 88172645463325252u64;
     for round in 0..40 {
-        let mut stream = connect(&service);
+        let mut stream = connect(service.address());
         let bytes: Vec<u8> = (0..300 * round)
             .map(|_| {
                 seed ^= seed << 13;
@@ -218,9 +187,9 @@ fn nonsense_on_the_port_harms_nobody() {
         let _ = stream.write_all(&bytes);
     }
     // A head without end, and one with too many lines.
-    let mut endless = connect(&service);
+    let mut endless = connect(service.address());
     let _ = endless.write_all(&[b"GET /".as_slice(), &[b'a'; 100_000]].concat());
-    let mut many = connect(&service);
+    let mut many = connect(service.address());
     let _ = many.write_all(b"GET / HTTP/1.1\r\n");
     let _ = many.write_all(&b"a: b\r\n".repeat(10_000));
     let (one, _ends) = join(&service, &SECRET, 1, 2).unwrap();

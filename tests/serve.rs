@@ -3,8 +3,9 @@
 
 mod common;
 
+use common::http::{ask, connect, get};
 use common::{eventually, first_line, mayfly, run, Folder};
-use mayfly::rendezvous::client::{response_head, Entry, Member};
+use mayfly::rendezvous::client::{Entry, Member};
 use mayfly::rendezvous::dial;
 use mayfly::rendezvous::message::{hex, secrets, unhex, Event, FromHost, ToOwner};
 use mayfly::rendezvous::operator::Operator;
@@ -12,7 +13,6 @@ use mayfly::rendezvous::place::Place;
 use mayfly::rendezvous::server::{JobCreated, JobRequest};
 use mayfly::wire::relay as wire;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -92,33 +92,6 @@ fn wait<F: std::future::Future>(work: F) -> F::Output {
         .build()
         .unwrap()
         .block_on(work)
-}
-
-fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
-    let longest = Some(Duration::from_secs(20));
-    stream.set_read_timeout(longest).unwrap();
-    stream
-}
-
-/// Status, head and body of the answer.
-fn ask(address: SocketAddr, request: &str) -> (u16, String, String) {
-    let mut stream = connect(address);
-    stream.write_all(request.as_bytes()).unwrap();
-    answer(&mut stream)
-}
-
-fn answer(stream: &mut TcpStream) -> (u16, String, String) {
-    let (status, head) = response_head(stream).unwrap();
-    let mut body = String::new();
-    let _ = stream.read_to_string(&mut body);
-    (status, head.to_lowercase(), body)
-}
-
-fn get(path: &str, bearer: &str) -> String {
-    format!(
-        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {bearer}\r\n\r\n"
-    )
 }
 
 #[test]

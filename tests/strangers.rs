@@ -4,6 +4,7 @@
 mod common;
 
 use common::eventually;
+use common::http::{answer, ask, connect, get};
 use mayfly::rendezvous::client::{response_head, Entry, Member};
 use mayfly::rendezvous::message::{hex, secrets};
 use mayfly::rendezvous::registry::Plan;
@@ -50,33 +51,6 @@ fn service(change: impl FnOnce(&mut Options)) -> Service {
     let service = Service::start(listener, options, Box::new(|_, _| {})).unwrap();
     service.create(Plan::new(JOB, SECRET, 2)).unwrap();
     service
-}
-
-fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
-    let longest = Some(Duration::from_secs(20));
-    stream.set_read_timeout(longest).unwrap();
-    stream
-}
-
-/// Status, head and body of the answer.
-fn ask(address: SocketAddr, request: &str) -> (u16, String, String) {
-    let mut stream = connect(address);
-    stream.write_all(request.as_bytes()).unwrap();
-    answer(&mut stream)
-}
-
-fn answer(stream: &mut TcpStream) -> (u16, String, String) {
-    let (status, head) = response_head(stream).unwrap();
-    let mut body = String::new();
-    let _ = stream.read_to_string(&mut body);
-    (status, head.to_lowercase(), body)
-}
-
-fn get(path: &str, bearer: &str) -> String {
-    format!(
-        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {bearer}\r\n\r\n"
-    )
 }
 
 fn figure(address: SocketAddr, name: &str) -> u64 {

@@ -122,17 +122,6 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
-    fn wish() -> Wish {
-        Wish {
-            name: "x".into(),
-            ranks: 2,
-            per_instance: 1,
-            instances: 2,
-            timeout: None,
-            letter: 300,
-        }
-    }
-
     fn block<T>(work: impl std::future::Future<Output = T>) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         runtime.unwrap().block_on(work)
@@ -149,8 +138,8 @@ mod tests {
             body: "s3cret".into(),
         };
         block(async {
-            platform.preflight(&wish()).await.unwrap();
-            let done = platform.start_all(&wish(), &letter).unwrap().await;
+            platform.preflight(&Wish::of(2)).await.unwrap();
+            let done = platform.start_all(&Wish::of(2), &letter).unwrap().await;
             assert_eq!(done, Ok(Delivery::Accepted));
         });
         assert_eq!(fs::read_to_string(&path).unwrap(), "s3cret");
@@ -159,7 +148,7 @@ mod tests {
             0o600
         );
         let other = StartFile::open(path.to_str().unwrap(), &[]).unwrap();
-        assert!(block(async { other.preflight(&wish()).await })
+        assert!(block(async { other.preflight(&Wish::of(2)).await })
             .unwrap_err()
             .contains("already"));
         drop(other);
@@ -172,7 +161,7 @@ mod tests {
     fn what_is_asked_of_people_is_shown() {
         let text = StartFile::open("/s", &[])
             .unwrap()
-            .describe(&wish())
+            .describe(&Wish::of(2))
             .unwrap();
         assert_eq!(
             text,

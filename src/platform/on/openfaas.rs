@@ -181,17 +181,6 @@ impl Platform for OpenFaas {
 mod tests {
     use super::*;
 
-    fn wish(instances: u32) -> Wish {
-        Wish {
-            name: "a".into(),
-            ranks: instances,
-            per_instance: 1,
-            instances,
-            timeout: None,
-            letter: 500,
-        }
-    }
-
     #[test]
     fn the_gateway_is_found_as_faas_cli_finds_it() {
         let none = |_: &str| None;
@@ -215,13 +204,13 @@ mod tests {
         let function = |json: &str| serde_json::from_str::<Function>(json).unwrap();
         let mut ready = Ready::new(JOIN);
         let few = function(r#"{"name":"f","labels":{"com.openfaas.scale.max":"5"}}"#);
-        let error = judge(&few, &wish(6), &mut ready).unwrap_err();
+        let error = judge(&few, &Wish::of(6), &mut ready).unwrap_err();
         assert!(error.contains("5 replicas"), "{error}");
         let labels = r#"{"com.openfaas.scale.max":"8","com.openfaas.scale.min":"8"}"#;
         let enough = function(&format!(r#"{{"name":"f","labels":{labels}}}"#));
-        judge(&enough, &wish(8), &mut ready).unwrap();
+        judge(&enough, &Wish::of(8), &mut ready).unwrap();
         assert_eq!(ready.notices.len(), 0);
-        judge(&function(r#"{"labels":null}"#), &wish(2), &mut ready).unwrap();
+        judge(&function(r#"{"labels":null}"#), &Wish::of(2), &mut ready).unwrap();
         assert_eq!(ready.notices.len(), 2);
     }
 }

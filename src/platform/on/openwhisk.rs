@@ -337,12 +337,8 @@ mod tests {
 
     fn wish(instances: u32, timeout: Option<u64>) -> Wish {
         Wish {
-            name: "a".into(),
-            ranks: instances,
-            per_instance: 1,
-            instances,
             timeout: timeout.map(Duration::from_secs),
-            letter: 500,
+            ..Wish::of(instances)
         }
     }
 

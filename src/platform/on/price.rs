@@ -218,17 +218,6 @@ fn count(n: u32, what: &str) -> String {
 mod tests {
     use super::*;
 
-    fn wish(instances: u32) -> Wish {
-        Wish {
-            name: "a".into(),
-            ranks: instances,
-            per_instance: 1,
-            instances,
-            timeout: None,
-            letter: 500,
-        }
-    }
-
     fn ready(memory: Option<f64>) -> Ready {
         Ready {
             memory_mib: memory,
@@ -244,7 +233,7 @@ mod tests {
     fn sixty_four_ranks_for_ten_minutes_cost_what_they_cost() {
         let prices = Prices::load(None).unwrap();
         let (lambda, as_of) = prices.tariff("lambda").unwrap();
-        let lines = estimate(lambda, as_of, &wish(64), &ready(Some(1769.0)));
+        let lines = estimate(lambda, as_of, &Wish::of(64), &ready(Some(1769.0)));
         assert!(
             lines[0].contains("64 instances of 1769 MiB: $0.00184 a second"),
             "{lines:#?}"
@@ -271,7 +260,7 @@ mod tests {
         let prices = Prices::load(None).unwrap();
         let (run, as_of) = prices.tariff("cloud-run").unwrap();
         let unknown = Ready::new(Duration::from_secs(60));
-        let lines = estimate(run, as_of, &wish(1), &unknown);
+        let lines = estimate(run, as_of, &Wish::of(1), &unknown);
         assert!(
             lines[1].ends_with("2048 MiB of memory, 1 vCPU"),
             "{lines:#?}"

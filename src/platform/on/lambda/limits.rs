@@ -209,17 +209,6 @@ fn concurrency(findings: &Findings, wish: &Wish, ready: &mut Ready) -> Result<()
 mod tests {
     use super::*;
 
-    fn wish(instances: u32) -> Wish {
-        Wish {
-            name: "a".into(),
-            ranks: instances,
-            per_instance: 1,
-            instances,
-            timeout: None,
-            letter: 500,
-        }
-    }
-
     fn known<T: serde::de::DeserializeOwned>(json: &str) -> Checked<T> {
         Checked::Known(serde_json::from_str(json).unwrap())
     }
@@ -240,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_function_made_for_it_gives_no_cause_for_notice() {
-        let ready = judge(&usual(), &wish(900), false, "f").unwrap();
+        let ready = judge(&usual(), &Wish::of(900), false, "f").unwrap();
         assert_eq!(ready.notices, Vec::<String>::new());
         assert_eq!(ready.limit, Some(Duration::from_secs(900)));
         assert_eq!(
@@ -251,28 +240,28 @@ mod tests {
 
     #[test]
     fn what_would_deadlock_is_refused_before_a_cent_is_spent() {
-        let error = judge(&usual(), &wish(901), false, "f").unwrap_err();
+        let error = judge(&usual(), &Wish::of(901), false, "f").unwrap_err();
         assert!(error.contains("900 instances at once"), "{error}");
         let mut few = usual();
         few.reserved = known(r#"{"ReservedConcurrentExecutions":3}"#);
-        let error = judge(&few, &wish(4), false, "f").unwrap_err();
+        let error = judge(&few, &Wish::of(4), false, "f").unwrap_err();
         assert!(error.contains("reserved concurrency is 3"), "{error}");
         few.account = known("{}");
-        assert!(judge(&few, &wish(3), false, "f").is_ok());
+        assert!(judge(&few, &Wish::of(3), false, "f").is_ok());
         let long = Wish {
             timeout: Some(Duration::from_secs(1000)),
-            ..wish(1)
+            ..Wish::of(1)
         };
         let error = judge(&usual(), &long, false, "f").unwrap_err();
         assert!(error.contains("900 s, less than the 1000 s"), "{error}");
         let mut gone = usual();
         gone.function = Checked::Missing;
-        assert!(judge(&gone, &wish(1), false, "f")
+        assert!(judge(&gone, &Wish::of(1), false, "f")
             .unwrap_err()
             .contains("no Lambda function f"));
         for state in ["Failed", "Pending"] {
             gone.function = known(&format!("{{\"State\":\"{state}\"}}"));
-            assert!(judge(&gone, &wish(1), false, "f").is_err(), "{state}");
+            assert!(judge(&gone, &Wish::of(1), false, "f").is_err(), "{state}");
         }
     }
 
@@ -286,11 +275,14 @@ mod tests {
             account: Checked::Unknown("forbidden".into()),
             repeats: Checked::Missing,
         };
-        let notices = judge(&doubtful, &wish(2), false, "f").unwrap().notices;
+        let notices = judge(&doubtful, &Wish::of(2), false, "f").unwrap().notices;
         assert_eq!(notices.len(), 6, "{notices:#?}");
         assert!(notices[5].contains("--maximum-retry-attempts 0"));
         assert_eq!(
-            judge(&doubtful, &wish(2), true, "f").unwrap().notices.len(),
+            judge(&doubtful, &Wish::of(2), true, "f")
+                .unwrap()
+                .notices
+                .len(),
             5
         );
     }

@@ -49,14 +49,7 @@ fn run(
         },
         hosts_key: [2; 32],
     };
-    let wish = Wish {
-        name: "a".into(),
-        ranks: instances,
-        per_instance: 1,
-        instances,
-        timeout: None,
-        letter: 500,
-    };
+    let wish = Wish::of(instances);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
