@@ -37,6 +37,10 @@ pub struct Config {
     pub verbs_device: String,
     /// `MAYFLY_VERBS_GID`: the index of the port's address that is used; none: the best one.
     pub verbs_gid: Option<i64>,
+    /// `MAYFLY_VERBS_EAGER`: how small messages go by RDMA: `send`, or `ring` (written to the peer's memory); empty: by the device.
+    pub verbs_eager: String,
+    /// `MAYFLY_VERBS_RNDV`: how large messages go by RDMA: `get`, `put` or `pieces`; empty: the best.
+    pub verbs_rndv: String,
 }
 
 /// Which connections are encrypted.
@@ -75,6 +79,7 @@ impl Config {
             }
             size
         };
+        let word = |name: &str| get(name).unwrap_or_default().trim().to_string();
         let list = |name: &str| -> Vec<String> {
             let text = get(name).unwrap_or_default();
             let words = text.split(',').map(|s| s.trim().to_string());
@@ -117,6 +122,8 @@ impl Config {
                 .trim()
                 .to_string(),
             verbs_gid: get("MAYFLY_VERBS_GID").map(|_| number("MAYFLY_VERBS_GID", -1)),
+            verbs_eager: word("MAYFLY_VERBS_EAGER"),
+            verbs_rndv: word("MAYFLY_VERBS_RNDV"),
         }
     }
 }

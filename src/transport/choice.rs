@@ -19,6 +19,7 @@ const EAGER: usize = 64;
 pub struct Allowed {
     pub shm: bool,
     pub tcp: bool,
+    pub verbs: bool,
 }
 
 impl Allowed {
@@ -28,17 +29,18 @@ impl Allowed {
         if let Some(other) = config
             .transports
             .iter()
-            .find(|t| !matches!(t.as_str(), "shm" | "tcp"))
+            .find(|t| !matches!(t.as_str(), "shm" | "tcp" | "verbs"))
         {
             fail!(
                 Arg,
-                "MAYFLY_TRANSPORT={} names {other:?}, which is none of shm, tcp",
+                "MAYFLY_TRANSPORT={} names {other:?}, which is none of shm, verbs, tcp",
                 config.transports.join(",")
             );
         }
         Ok(Allowed {
             shm: none || has("shm"),
             tcp: none || has("tcp"),
+            verbs: none || has("verbs"),
         })
     }
 }
@@ -48,6 +50,7 @@ impl Allowed {
 pub struct Without {
     pub shm: String,
     pub tcp: String,
+    pub verbs: String,
 }
 
 impl Links {
@@ -202,6 +205,26 @@ impl Links {
             }
             Err(why) => why,
         };
+        let by_verbs = match (&mut self.verbs, &mine.verbs, &address.verbs) {
+            (Some(verbs), Some(ours), Some(theirs)) => {
+                match ours.apart(theirs, near(mine, address)) {
+                    Some(why) => Err(why),
+                    None => {
+                        verbs.introduce(peer, address);
+                        Ok(())
+                    }
+                }
+            }
+            (None, ..) | (_, None, _) => Err(format!("none here ({})", self.without.verbs)),
+            (_, _, None) => Err("it has none".to_string()),
+        };
+        let no_verbs = match by_verbs {
+            Ok(()) => {
+                self.routes[rank as usize] = Route::Verbs;
+                return Ok(format!("verbs (shm: {why}) with ranks"));
+            }
+            Err(no_verbs) => no_verbs,
+        };
         let by_tcp = match &mut self.tcp {
             None => Err(format!("no TCP here ({})", self.without.tcp)),
             Some(tcp) => tcp.introduce(peer, address, shares(mine, address)),
@@ -214,7 +237,44 @@ impl Links {
             }
             Err(no_tcp) => {
                 self.routes[rank as usize] = Route::Lost;
-                Err(format!("shm: {why}; tcp: {no_tcp}"))
+                Err(format!("shm: {why}; verbs: {no_verbs}; tcp: {no_tcp}"))
+            }
+        }
+    }
+
+    /// Peers that came by verbs before this rank knew them, and those that cannot be reached so: nothing was sent to them,
+    /// and TCP may do.
+    #[cold]
+    pub(super) fn hear_of_verbs(&mut self) {
+        let (Some(mine), Some(verbs)) = (&self.mine, &mut self.verbs) else {
+            return;
+        };
+        self.losses.append(&mut verbs.losses);
+        for peer in std::mem::take(&mut verbs.wanted) {
+            if let Ok(address) = self.known.address(peer) {
+                verbs.introduce(peer, &address);
+            }
+        }
+        for (peer, why) in std::mem::take(&mut verbs.refused) {
+            if self.routes[peer.0 as usize] != Route::Verbs {
+                continue;
+            }
+            let by_tcp = match (&mut self.tcp, self.known.address(peer)) {
+                (Some(tcp), Ok(address)) => tcp.introduce(peer, &address, shares(mine, &address)),
+                (None, _) => Err(format!("no TCP here ({})", self.without.tcp)),
+                (_, Err(why)) => Err(why),
+            };
+            match by_tcp {
+                Ok(()) => {
+                    info!(
+                        "rank {}: tcp (verbs: {why}) with rank {}",
+                        self.me.0, peer.0
+                    );
+                    self.routes[peer.0 as usize] = Route::Tcp;
+                }
+                Err(no_tcp) => self
+                    .losses
+                    .push((peer, format!("verbs: {why}; tcp: {no_tcp}"))),
             }
         }
     }

@@ -8,6 +8,7 @@ use crate::base::id::PeerId;
 use crate::transport::own::{self, Own};
 use crate::transport::shm::{wake, Shm};
 use crate::transport::tcp::{self, Keys, Tcp};
+use crate::transport::verbs::Verbs;
 use crate::transport::{choice, os, sim, Known, Outside, Sent, Sink, Way};
 use crate::wire::address::{Address, Segment};
 use crate::wire::frame::Header;
@@ -37,6 +38,7 @@ pub(super) enum Route {
     Own,
     Shm,
     Tcp,
+    Verbs,
     Sim,
     Lost,
 }
@@ -59,6 +61,7 @@ pub struct Links {
     pub(super) own: Own,
     pub(super) shm: Option<Shm>,
     pub(super) tcp: Option<Tcp>,
+    pub(super) verbs: Option<Box<Verbs>>,
     pub(super) sim: Option<sim::Endpoint>,
     /// Those who came by TCP while their addresses were not known.
     pub(super) early: Vec<PeerId>,
@@ -91,7 +94,7 @@ impl Links {
         let keys = (options.size > 1).then(Keys::new).flatten().map(Arc::new);
         let public = keys.as_ref().map(|keys| keys.public);
         if options.size > 1 {
-            match allowed.tcp.then(|| Tcp::open(&mut options, keys)) {
+            match allowed.tcp.then(|| Tcp::open(&mut options, keys.clone())) {
                 Some(Ok(tcp)) => links.tcp = Some(tcp),
                 Some(Err(why)) => {
                     info!("rank {me} has no TCP: {why}");
@@ -99,10 +102,19 @@ impl Links {
                 }
                 None => links.without.tcp = "MAYFLY_TRANSPORT forbids it".to_string(),
             }
-            match allowed
-                .shm
-                .then(|| Shm::open(&options, nonce, links.tcp.is_some()))
-            {
+            let spare = links.tcp.is_some();
+            match allowed.verbs.then(|| Verbs::open(&options, keys, spare)) {
+                Some(Ok(Some(verbs))) => links.verbs = Some(Box::new(verbs)),
+                // Said only to who asks for it: most machines have none.
+                Some(Ok(None)) => links.without.verbs = "there is no RDMA device".to_string(),
+                Some(Err(why)) => {
+                    info!("rank {me} has no verbs: {why}");
+                    links.without.verbs = why;
+                }
+                None => links.without.verbs = "MAYFLY_TRANSPORT forbids it".to_string(),
+            }
+            let sockets = links.tcp.is_some() || links.verbs.is_some();
+            match allowed.shm.then(|| Shm::open(&options, nonce, sockets)) {
                 Some(Ok(shm)) => links.shm = Some(shm),
                 Some(Err(why)) => {
                     info!("rank {me} has no shared memory: {why}");
@@ -115,11 +127,22 @@ impl Links {
                     fail!(Other, "rank {me} cannot watch its wake socket: {error}");
                 }
             }
-            if links.tcp.is_none() && links.shm.is_none() {
+            if let Some(verbs) = &links.verbs {
+                let others = match (&links.tcp, &links.shm) {
+                    (Some(tcp), _) => Some(tcp.events_fd()),
+                    (None, Some(shm)) => shm.wake_fd(),
+                    (None, None) => None,
+                };
+                if let Some(Err(error)) = others.map(|fd| verbs.watch(fd)) {
+                    fail!(Other, "rank {me} cannot watch its other links: {error}");
+                }
+            }
+            if links.tcp.is_none() && links.shm.is_none() && links.verbs.is_none() {
                 fail!(
                     Other,
-                    "rank {me} can reach nobody: no shared memory ({}), no TCP ({})",
+                    "rank {me} can reach nobody: no shared memory ({}), no verbs ({}), no TCP ({})",
                     links.without.shm,
+                    links.without.verbs,
                     links.without.tcp
                 );
             }
@@ -146,6 +169,9 @@ impl Links {
         };
         if let Some(tcp) = &links.tcp {
             tcp.describe(&mut mine);
+        }
+        if let Some(verbs) = &links.verbs {
+            verbs.describe(&mut mine);
         }
         links.mine = Some(mine);
         Ok(links)
@@ -178,6 +204,7 @@ impl Links {
             own: Own::new(me),
             shm: None,
             tcp: None,
+            verbs: None,
             sim: None,
             early: Vec::new(),
             known: Known::none_of(size),
@@ -195,12 +222,13 @@ impl Links {
         self.mine.as_ref().map_or(Vec::new(), Address::encode)
     }
 
-    /// The name of the transport that frames to `peer` take: `self`, `shm`, `tcp`, `sim`; `none` when it is lost.
+    /// The name of the transport that frames to `peer` take: `self`, `shm`, `verbs`, `tcp`, `sim`; `none` when it is lost.
     pub fn transport_of(&mut self, peer: PeerId) -> &'static str {
         match self.route(peer) {
             Route::Own => "self",
             Route::Shm => "shm",
             Route::Tcp => "tcp",
+            Route::Verbs => "verbs",
             Route::Sim => "sim",
             Route::Unknown | Route::Lost => "none",
         }
@@ -211,6 +239,7 @@ impl Links {
         match self.route(peer) {
             Route::Shm => self.shm.as_ref().map_or(0, |s| s.max_payload(peer)),
             Route::Tcp => tcp::MAX_PAYLOAD,
+            Route::Verbs => self.verbs.as_ref().map_or(0, |v| v.max_payload()),
             Route::Sim => self.sim.as_ref().map_or(0, sim::Endpoint::max_payload),
             Route::Own | Route::Unknown | Route::Lost => own::MAX_PAYLOAD,
         }
@@ -222,7 +251,7 @@ impl Links {
             Route::Own => true,
             Route::Shm => self.shm.as_mut().is_some_and(|s| s.can_fetch(peer)),
             Route::Sim => self.sim.as_ref().is_some_and(|s| s.way(peer) == Way::Fetch),
-            Route::Tcp | Route::Unknown | Route::Lost => false,
+            Route::Tcp | Route::Verbs | Route::Unknown | Route::Lost => false,
         }
     }
 
@@ -266,6 +295,10 @@ impl Links {
                 self.loud_tcp = LOUD;
                 tcp.send(peer, header, fill)
             }
+            (Route::Verbs, ..) => match &mut self.verbs {
+                Some(verbs) => verbs.send(peer, header, fill),
+                None => Sent::Lost,
+            },
             (Route::Own, _, _, _) => self.own.send(header, fill),
             (Route::Sim, _, _, Some(sim)) => sim.send(peer, header, fill),
             // Not introduced yet.
@@ -290,6 +323,18 @@ impl Links {
             self.wait_tcp = self.wait_tcp.wrapping_sub(1);
         } else {
             self.wait_tcp = 0;
+        }
+        if let Some(verbs) = &mut self.verbs {
+            moved |= verbs.poll(sink);
+            self.effort = verbs.effort();
+            let news =
+                !(verbs.losses.is_empty() && verbs.wanted.is_empty() && verbs.refused.is_empty());
+            if news {
+                moved = true;
+                self.hear_of_verbs();
+            }
+            // Looks at completion queues are calls, but no system calls.
+            self.wait_tcp = self.wait_tcp.wrapping_sub(1).min(QUIET);
         }
         if self.loud_tcp > 0 || self.wait_tcp == 0 {
             moved |= self.poll_tcp(sink);
@@ -318,7 +363,7 @@ impl Links {
             self.wait_tcp = u32::MAX;
             return false;
         };
-        self.effort = CALLS;
+        self.effort = self.effort.max(CALLS);
         let moved = tcp.poll(sink);
         self.losses.append(&mut tcp.losses);
         let wanted = !tcp.wanted.is_empty();
@@ -351,7 +396,7 @@ impl Links {
 
     /// Has every byte that `send` took left for the kernel or the peer's ring?
     pub fn idle(&self) -> bool {
-        self.tcp.as_ref().is_none_or(Tcp::idle)
+        self.tcp.as_ref().is_none_or(Tcp::idle) && self.verbs.as_ref().is_none_or(|v| v.idle())
     }
 
     /// Blocks until something may have arrived, a peer that was Busy may have room, or `limit` has passed. It may
@@ -363,6 +408,9 @@ impl Links {
         if let Some(sim) = &mut self.sim {
             sim.sleep();
             return;
+        }
+        if self.verbs.is_some() {
+            return self.sleep_by_verbs(limit);
         }
         match (&mut self.shm, &mut self.tcp) {
             (Some(shm), None) => shm.sleep(limit),
@@ -383,6 +431,45 @@ impl Links {
         }
     }
 
+    /// Sleeps until any of the links has something, of which verbs watch the others.
+    fn sleep_by_verbs(&mut self, limit: Duration) {
+        let Links {
+            shm, tcp, verbs, ..
+        } = self;
+        let Some(verbs) = verbs else { return };
+        match shm {
+            // Everybody who may send has mapped the segment.
+            Some(shm)
+                if shm.complete() && !verbs.used() && !tcp.as_ref().is_some_and(Tcp::used) =>
+            {
+                return shm.sleep(limit);
+            }
+            _ => (),
+        }
+        let mut limit = verbs.nap(limit);
+        let mut quiet = match tcp {
+            Some(tcp) => tcp.lie_down(&mut limit),
+            None => true,
+        };
+        if let Some(shm) = shm {
+            limit = shm.nap(wake::SOCKET, limit);
+            quiet &= shm.doze(wake::SOCKET);
+        }
+        if quiet && verbs.arm() {
+            verbs.wait(limit);
+        }
+        verbs.rise();
+        if let Some(shm) = shm {
+            shm.awake();
+            shm.drain_wake();
+            shm.watch();
+        }
+        if let Some(tcp) = tcp {
+            tcp.get_up();
+        }
+        self.wait_tcp = 1;
+    }
+
     /// The peer said goodbye, or its end does not matter: it is no loss.
     pub fn forget(&mut self, peer: PeerId) {
         self.forgotten[peer.0 as usize] = true;
@@ -390,6 +477,9 @@ impl Links {
 
     /// Flushes for a short while and closes everything; no loss is reported any more.
     pub fn close(&mut self) {
+        if let Some(verbs) = &mut self.verbs {
+            verbs.close(FLUSH);
+        }
         if let Some(tcp) = &mut self.tcp {
             tcp.close(FLUSH);
         }
@@ -398,6 +488,7 @@ impl Links {
         }
         self.shm = None;
         self.tcp = None;
+        self.verbs = None;
         self.sim = None;
         for route in &mut self.routes {
             *route = Route::Lost;

@@ -20,6 +20,7 @@ pub(super) enum Keeper {
     /// Nobody has to: the kernel lets the peer in, or it is this process.
     Nobody,
     Sim(u32),
+    Verbs(crate::transport::verbs::memory::Hold),
 }
 
 /// What a peer needs, with the address, to reach memory of this rank.
@@ -94,6 +95,7 @@ impl Links {
     pub fn way(&mut self, peer: PeerId) -> Way {
         match self.route(peer) {
             Route::Sim => self.sim.as_ref().map_or(Way::Pieces, |s| s.way(peer)),
+            Route::Verbs => self.verbs.as_ref().map_or(Way::Pieces, |v| v.way(peer)),
             Route::Own | Route::Shm if self.can_fetch(peer) => Way::Fetch,
             _ => Way::Pieces,
         }
@@ -112,7 +114,15 @@ impl Links {
             key: 0,
             hold: Hold(Keeper::Nobody),
         };
-        match (self.route(peer), &mut self.sim) {
+        let route = self.route(peer);
+        if let (Route::Verbs, Some(verbs)) = (route, &mut self.verbs) {
+            let (key, hold) = verbs.expose(address, length, access)?;
+            return Some(Exposed {
+                key,
+                hold: Hold(Keeper::Verbs(hold)),
+            });
+        }
+        match (route, &mut self.sim) {
             (Route::Own, _) => Some(free),
             (Route::Shm, _) if access != Access::Atomic => Some(free),
             (Route::Sim, Some(sim)) => sim.expose(peer, address, length, access),
@@ -128,9 +138,10 @@ impl Links {
 
     /// The end of an exposure. The peer may be gone.
     pub fn conceal(&mut self, hold: Hold) {
-        match (hold.0, &mut self.sim) {
-            (Keeper::Sim(key), Some(sim)) => sim.conceal(key),
-            (Keeper::Nobody | Keeper::Sim(_), _) => (),
+        match (hold.0, &mut self.sim, &mut self.verbs) {
+            (Keeper::Sim(key), Some(sim), _) => sim.conceal(key),
+            (Keeper::Verbs(hold), _, Some(verbs)) => verbs.conceal(hold),
+            _ => (),
         }
     }
 
@@ -157,6 +168,10 @@ impl Links {
                 self.own.finish_later(token)
             }
             (Route::Sim, _, Some(sim)) => sim.get(peer, into, remote, key, length, token),
+            (Route::Verbs, ..) => match &mut self.verbs {
+                Some(verbs) => verbs.get(peer, into, remote, key, length, token),
+                None => Begun::No,
+            },
             _ => Begun::No,
         }
     }
@@ -185,6 +200,10 @@ impl Links {
                 self.own.finish_later(token)
             }
             (Route::Sim, _, Some(sim)) => sim.put(peer, from, remote, key, length, token),
+            (Route::Verbs, ..) => match &mut self.verbs {
+                Some(verbs) => verbs.put(peer, from, remote, key, length, token),
+                None => Begun::No,
+            },
             _ => Begun::No,
         }
     }
@@ -213,6 +232,10 @@ impl Links {
                 self.own.finish_later(token)
             }
             (Route::Sim, Some(sim)) => sim.atomic(peer, what, remote, key, into, token),
+            (Route::Verbs, _) => match &mut self.verbs {
+                Some(verbs) => verbs.atomic(peer, what, remote, key, into, token),
+                None => Begun::No,
+            },
             _ => Begun::No,
         }
     }
@@ -222,6 +245,9 @@ impl Links {
     pub fn give_up(&mut self, peer: PeerId) {
         if let (Route::Sim, Some(sim)) = (self.routes[peer.0 as usize], &mut self.sim) {
             sim.give_up(peer);
+        }
+        if let (Route::Verbs, Some(verbs)) = (self.routes[peer.0 as usize], &mut self.verbs) {
+            verbs.give_up(peer);
         }
     }
 }

@@ -324,6 +324,11 @@ pub struct Epoll(Fd);
 pub use libc::epoll_event as Event;
 
 impl Epoll {
+    /// Readable when anything that it watches has something.
+    pub fn fd(&self) -> i32 {
+        self.0 .0
+    }
+
     pub fn new() -> io::Result<Epoll> {
         // SAFETY: no memory is involved.
         check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }).map(|fd| Epoll(Fd(fd)))

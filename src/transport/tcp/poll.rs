@@ -381,8 +381,21 @@ impl Tcp {
 
     /// Waits until something can be read, or written where it must, or `limit` has passed.
     pub fn wait(&mut self, limit: Duration) {
-        if !self.failed.is_empty() || !self.losses.is_empty() {
+        let mut limit = limit;
+        if !self.lie_down(&mut limit) {
             return;
+        }
+        let milliseconds = limit.as_nanos().div_ceil(1_000_000).min(3_600_000) as i32;
+        let mut events = [Event { events: 0, u64: 0 }; 4];
+        self.epoll.wait(&mut events, milliseconds);
+        self.get_up();
+    }
+
+    /// Prepares for a sleep that [`Tcp::events_fd`] ends, and shortens it so that nothing is late; false: nobody should
+    /// sleep now.
+    pub fn lie_down(&mut self, limit: &mut Duration) -> bool {
+        if !self.failed.is_empty() || !self.losses.is_empty() {
+            return false;
         }
         for &at in &self.pending {
             if let Some(link) = &mut self.links[at as usize] {
@@ -392,15 +405,20 @@ impl Tcp {
                 }
             }
         }
-        let mut limit = limit;
         if let Some(next) = self.next_tick() {
-            limit = limit.min(next.saturating_duration_since(Instant::now()));
+            *limit = (*limit).min(next.saturating_duration_since(Instant::now()));
         }
-        let milliseconds = limit.as_nanos().div_ceil(1_000_000).min(3_600_000) as i32;
-        let mut events = [Event { events: 0, u64: 0 }; 4];
-        self.epoll.wait(&mut events, milliseconds);
-        // The next poll looks at all, not at the favourite.
+        true
+    }
+
+    /// After a sleep: the next poll looks at all, not at the favourite.
+    pub fn get_up(&mut self) {
         self.turn = 3;
+    }
+
+    /// Readable when there is something to do for a poll.
+    pub fn events_fd(&self) -> i32 {
+        self.epoll.fd()
     }
 
     /// When [`Tcp::tick`] has something to do by the clock.

@@ -1,5 +1,6 @@
 //! Links by verbs: remote direct memory access over InfiniBand and RoCE, through libibverbs, which is opened at run time.
 
+pub mod all;
 pub mod buffers;
 pub mod credit;
 pub mod device;
@@ -21,3 +22,5 @@ pub mod traffic;
 mod trial;
 pub mod ud;
 pub mod users;
+
+pub use all::Verbs;

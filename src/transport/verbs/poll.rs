@@ -179,6 +179,7 @@ impl Traffic {
                 None => continue,
             };
             self.remove(peer);
+            self.gone[peer as usize] = true;
             if !goodbye {
                 self.losses.push((PeerId(peer), why));
             }

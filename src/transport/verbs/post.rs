@@ -36,7 +36,10 @@ impl Traffic {
     #[inline]
     pub fn send(&mut self, peer: u32, header: &Header, fill: impl FnOnce(&mut [u8])) -> Sent {
         let Some(link) = &mut self.links[peer as usize] else {
-            return Sent::Lost;
+            return match self.gone[peer as usize] {
+                false => Sent::Busy,
+                true => Sent::Lost,
+            };
         };
         if link.stage != Stage::Connected {
             return match link.stage {

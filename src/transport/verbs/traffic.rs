@@ -60,6 +60,8 @@ pub struct Traffic {
     grant: u32,
     // Queue pairs go before what they use.
     pub links: Vec<Option<Box<Link>>>,
+    /// Peers whose links are over for good.
+    pub gone: Vec<bool>,
     /// Queue pairs' numbers.
     pub pairs: HashMap<u32, u32>,
     pub came: Arc<Cq>,
@@ -119,6 +121,7 @@ impl Traffic {
             depth,
             grant: grant as u32,
             links: (0..size).map(|_| None).collect(),
+            gone: vec![false; size as usize],
             pairs: HashMap::new(),
             askable: went.capacity() as u32 * 3 / 4,
             came,
