@@ -7,7 +7,11 @@
 use crate::base::id::PeerId;
 use crate::engine::operation::{End, Operation, State, Ticket};
 use crate::engine::{Body, Core, Engine};
+use crate::transport::Links;
 use crate::wire::frame::{Header, Kind, NOBODY, SYNCHRONOUS};
+
+/// Peers that are looked for at a time.
+const PROBES: usize = 32;
 
 /// How the reason ends that another rank gave.
 pub const HEARSAY: &str = "says so";
@@ -75,24 +79,32 @@ impl Engine {
         core.go_on(links);
     }
 
-    /// Asks those for whom receives wait whether they live, and whom they know to be gone: the first word to a peer
-    /// is what finds out that nobody is there.
-    pub fn inquire(&mut self) {
+    /// Looks for peers that ended in silence, among those for whom something waits. The first time in a wait (not
+    /// `again`) those from whom something is to come are asked whether they live, and whom they know to be gone: the
+    /// first word to a peer is what finds out that nobody is there. After that the links look, where silence tells them
+    /// nothing, and without bothering the peer: a few peers each time, in turn.
+    pub fn inquire(&mut self, again: bool) {
         let Engine { links, core } = self;
-        let mut asked: Vec<PeerId> = Vec::new();
+        let mut waited: Vec<PeerId> = Vec::new();
+        let mut anybody = false;
         for ticket in core.operations.tickets() {
-            let waits = |o: &&Operation| !o.send && o.state == State::Posted;
-            asked.extend(
-                core.operations
-                    .get(ticket)
-                    .filter(waits)
-                    .and_then(|o| o.peer),
-            );
+            let Some(o) = core.operations.get(ticket) else {
+                continue;
+            };
+            let posted = o.state == State::Posted;
+            anybody |= posted && o.peer.is_none();
+            if posted || (again && o.state != State::Complete) {
+                waited.extend(o.peer);
+            }
         }
-        asked.sort_unstable();
-        asked.dedup();
-        for peer in asked {
-            if peer != core.me && !core.peers[peer.0 as usize].is_gone() {
+        waited.sort_unstable();
+        waited.dedup();
+        let (me, peers) = (core.me, &core.peers);
+        waited.retain(|&p| p != me && !peers[p.0 as usize].is_gone());
+        if again {
+            core.probe(links, &waited, anybody);
+        } else {
+            for peer in waited {
                 core.control(
                     peer,
                     Header {
@@ -107,6 +119,26 @@ impl Engine {
 }
 
 impl Core {
+    /// Has the links look for these, and, when anybody's message is waited for, for some to whom this rank has talked.
+    fn probe(&mut self, links: &mut Links, waited: &[PeerId], anybody: bool) {
+        let turn = self.probed;
+        let from = waited.partition_point(|p| p.0 < turn);
+        let (before, after) = waited.split_at(from);
+        for &peer in after.iter().chain(before).take(PROBES) {
+            links.probe(peer);
+            self.probed = peer.0 + 1;
+        }
+        if anybody {
+            let size = self.peers.len();
+            let others = (0..size).map(|step| (turn as usize + step) % size);
+            let known = |&at: &usize| self.peers[at].talked && !self.peers[at].is_gone();
+            for at in others.filter(known).take(PROBES) {
+                links.probe(PeerId(at as u32));
+                self.probed = at as u32 + 1;
+            }
+        }
+    }
+
     /// The peer whose end makes a receive hopeless: the one it names, or for a wildcard any of the context's.
     #[inline]
     pub fn gone(&self, context: u64, from: Option<PeerId>) -> Option<PeerId> {

@@ -107,6 +107,8 @@ pub struct Core {
     bereft: Vec<(u64, PeerId)>,
     /// Contexts on which nothing succeeds any more, for that peer is gone.
     severed: Vec<(u64, PeerId)>,
+    /// Where the search for silent peers goes on.
+    probed: u32,
     /// Operations completed so far: lets waiters see that something happened.
     pub completions: u64,
     /// Eager messages sent that may be cancelled.
@@ -141,6 +143,7 @@ impl Engine {
             told: 0,
             bereft: Vec::new(),
             severed: Vec::new(),
+            probed: 0,
             completions: 0,
             serial: 0,
         };

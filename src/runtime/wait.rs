@@ -6,7 +6,8 @@ use crate::mpi::progress::Upcall;
 use crate::mpi::World;
 use crate::runtime::Runtime;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The longest sleep: a lost wake-up costs no more than this.
 const LONGEST: Duration = Duration::from_millis(100);
@@ -18,8 +19,11 @@ const SHORT: Duration = Duration::from_millis(4);
 const CROWDED: u32 = 500;
 
 /// After so many sleeps in one wait the peers are asked whether they live: of one to whom this rank never spoke,
-/// nothing else would tell the end.
+/// nothing else would tell the end. As many later, and so on, the links look again.
 const UNEASY: u32 = 16;
+
+/// How often who never sleeps has the links look for peers that ended in silence.
+const LOOKS: Duration = Duration::from_secs(2);
 
 /// Calls that only test, between two looks at whether the peers still live.
 const POKES: u32 = 4096;
@@ -30,6 +34,8 @@ const NAPS: u32 = 16;
 pub struct Patience {
     /// Calls so far that only tested.
     pokes: AtomicU32,
+    /// When somebody who never sleeps looked last.
+    looked: Mutex<Option<Instant>>,
     /// Empty polls before the processor is yielded.
     pub spins: AtomicU32,
     /// Yields before sleeping.
@@ -40,6 +46,7 @@ impl Patience {
     pub const fn new() -> Patience {
         Patience {
             pokes: AtomicU32::new(0),
+            looked: Mutex::new(None),
             spins: AtomicU32::new(200),
             yields: AtomicU32::new(20),
         }
@@ -65,6 +72,20 @@ impl Patience {
             Ordering::Relaxed,
         );
         self.yields.store(yields, Ordering::Relaxed);
+    }
+}
+
+impl Patience {
+    /// Is it time to look for silent peers? Says so once.
+    #[cold]
+    fn is_look_due(&self) -> bool {
+        let now = Instant::now();
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = looked.is_some_and(|before| now - before >= LOOKS);
+        if due || looked.is_none() {
+            *looked = Some(now);
+        }
+        due
     }
 }
 
@@ -152,8 +173,8 @@ impl Runtime {
         }
         self.with(|world| {
             if let Some(engine) = &mut world.engine {
-                if times == UNEASY {
-                    engine.inquire();
+                if times > 0 && times.is_multiple_of(UNEASY) {
+                    engine.inquire(times > UNEASY);
                 }
                 engine.links.sleep(if shared { SHORT } else { LONGEST });
             } else {
@@ -165,8 +186,12 @@ impl Runtime {
     /// The links look for peers that ended while they sleep. Who never sleeps has to ask.
     #[cold]
     fn look_after_peers(&self) {
+        let due = self.patience.is_look_due();
         self.with(|world| {
             if let Some(engine) = &mut world.engine {
+                if due {
+                    engine.inquire(true);
+                }
                 engine.links.sleep(Duration::ZERO);
             }
         });

@@ -240,6 +240,14 @@ impl Links {
         }
     }
 
+    /// Looks whether this peer is there, where its end would not be noticed in silence; it is not bothered. A loss that
+    /// is found is told by a poll, seconds later perhaps.
+    pub fn probe(&mut self, peer: PeerId) {
+        if let (Route::Sim, Some(sim)) = (self.routes[peer.0 as usize], &mut self.sim) {
+            sim.probe(peer);
+        }
+    }
+
     /// Nothing is to be exchanged with this peer any more: others have said that it is gone. What is under way with it
     /// ends soon, badly; from now on it reaches no memory of this rank.
     pub fn give_up(&mut self, peer: PeerId) {

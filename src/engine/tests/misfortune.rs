@@ -261,9 +261,9 @@ fn who_waits_for_the_dead_asks_and_learns() {
         }
     }
     assert_eq!(engines[0].peek(hers), None);
-    engines[1].inquire();
+    engines[1].inquire(false);
     drive(&mut engines[..2], |e| e[0].core.peers[1].talked);
-    engines[0].inquire();
+    engines[0].inquire(false);
     drive(&mut engines[..2], |e| e[0].peek(hers).is_some());
     assert_eq!(
         engines[0].test(hers).map(|o| o.end),
@@ -306,5 +306,64 @@ fn nothing_succeeds_on_a_severed_context_and_senders_hear_why() {
         let received = engines[1].receive(data(&mut room), 8, exact(0, 1), Some(PeerId(0)));
         assert_eq!(finish(&mut engines, 1, received).end, End::Fine);
         assert_eq!(finish(&mut engines, 0, sent).end, End::Fine);
+    }
+}
+
+/// A rank dies in silence while others wait for it, in any manner: whoever goes on looking finds out, also in a job of
+/// many, and each look is at a few.
+#[test]
+fn a_silent_death_is_found_by_looking() {
+    let ranks = 200u32;
+    for case in 0..4 {
+        let mut settings = Settings::calm(ranks);
+        settings.way = [Some(Way::Get), Some(Way::Put)][case % 2];
+        let (sim, links) = Links::simulated(settings);
+        let mut links = links.into_iter();
+        let mut engine = Engine::new(links.next().expect("many"), PeerId(0), ranks, 0);
+        let mut words = vec![[0u8; 4]; ranks as usize];
+        let mut big = vec![0u8; 900_000];
+        let mut tickets = Vec::new();
+        for peer in 1..ranks {
+            engine.core.peers[peer as usize].talked = true;
+            if case < 2 {
+                let word = &mut words[peer as usize];
+                let one = engine.receive(data(word), 8, exact(peer, 1), Some(PeerId(peer)));
+                tickets.push(pending(one));
+            }
+        }
+        if case == 2 {
+            // To one of them, who never receives.
+            tickets.push(pending(engine.send(
+                data(&mut big),
+                PeerId(150),
+                8,
+                0,
+                1,
+                false,
+                true,
+            )));
+        } else if case == 3 {
+            let any = Pattern {
+                source: None,
+                tag: None,
+            };
+            tickets.push(pending(engine.receive(data(&mut words[0]), 8, any, None)));
+        }
+        // Somebody else is the only one to see it.
+        sim.kill_before(PeerId(150), PeerId(1));
+        let mut looks = 0;
+        while engine.core.lost.is_empty() {
+            engine.inquire(true);
+            engine.progress();
+            looks += 1;
+        }
+        assert_eq!(engine.core.lost, [PeerId(150)]);
+        match case {
+            0 | 1 => assert!((4..=7).contains(&looks), "{looks}"),
+            2 => assert!(looks <= 2),
+            _ => assert!(looks <= 7),
+        }
+        let over = tickets.iter().filter(|&&t| engine.peek(t).is_some());
+        assert_eq!(over.count(), usize::from(case < 3));
     }
 }

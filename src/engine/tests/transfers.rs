@@ -271,7 +271,7 @@ fn a_death_at_any_time_ends_all_and_touches_nothing() {
                     engine.progress();
                 }
                 if turn == 1200 {
-                    engine.inquire();
+                    engine.inquire(seed % 3 > 0);
                 }
             }
             for item in items.iter_mut().filter(|i| !i.over && turn % 4 == 0) {

@@ -278,6 +278,12 @@ impl Endpoint {
         !over.is_empty()
     }
 
+    /// See [`crate::transport::Links::probe`].
+    pub fn probe(&mut self, peer: PeerId) {
+        // Who speaks to the dead learns of it.
+        lock(&self.net).witness[peer.0 as usize] = None;
+    }
+
     /// See [`crate::transport::Links::give_up`].
     pub fn give_up(&mut self, peer: PeerId) {
         lock(&self.net).part(self.me, peer.0);

@@ -142,7 +142,7 @@ fn trial(seed: u64) -> usize {
         let rank = &mut all[me];
         if quiet % (QUIET * ranks) < ranks * ranks {
             if let (true, Some(engine)) = (quiet > QUIET, &mut rank.world.engine) {
-                engine.inquire();
+                engine.inquire(false);
             }
         }
         rank.world.progress();
