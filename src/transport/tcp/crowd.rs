@@ -154,3 +154,84 @@ fn few_descriptors_lose_nothing() {
         trial(seed);
     }
 }
+
+/// Ranks of which only rank 0 calls MPI: it has sent a frame to each of the others.
+fn deaf(ranks: u32, budget: usize) -> (Vec<Links>, Vec<Got>) {
+    let config = config(&[
+        ("MAYFLY_TRANSPORT", "tcp"),
+        ("MAYFLY_LOG", "error"),
+        ("MAYFLY_CONNECT_TIMEOUT", "1"),
+    ]);
+    let mut links: Vec<Links> = (0..ranks).map(|me| open(me, ranks, &config)).collect();
+    let addresses: Vec<Vec<u8>> = links.iter().map(Links::address).collect();
+    for l in &mut links {
+        l.introduce(addresses.clone()).expect("introduced");
+    }
+    if let Some(tcp) = &mut links[0].tcp {
+        tcp.budget = budget;
+    }
+    let got = |me| Got {
+        me,
+        next: vec![0; ranks as usize],
+        all: 0,
+    };
+    for to in 1..ranks {
+        let sent = links[0].send(PeerId(to), &Header::new(Kind::Eager), |_| ());
+        assert_eq!(sent, Sent::Done);
+    }
+    (links, (0..ranks).map(got).collect())
+}
+
+#[test]
+fn peers_that_never_answer_do_not_stop_a_rank_at_its_budget() {
+    let (mut links, mut got) = deaf(12, 6);
+    let begun = Instant::now();
+    let open = |links: &[Links]| links[0].tcp.as_ref().map_or(0, |tcp| tcp.open_now());
+    while open(&links) < 11 {
+        links[0].poll(&mut got[0]);
+        links[0].sleep(Duration::from_millis(5));
+        assert!(begun.elapsed() < LIMIT, "{} of 11", open(&links));
+    }
+    // They look at last.
+    while got.iter().map(|g| g.all).sum::<usize>() < 11 {
+        for (l, got) in links.iter_mut().zip(&mut got) {
+            l.poll(got);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Lost(Vec<(u32, String)>);
+
+impl Sink for Lost {
+    fn frame(&mut self, _: PeerId, _: &Header, _: &[u8]) {
+        unreachable!("nobody sends");
+    }
+
+    fn lost(&mut self, peer: PeerId, why: &str) {
+        self.0.push((peer.0, why.to_string()));
+    }
+
+    fn finished(&mut self, token: u64, _: bool) {
+        panic!("nothing one-sided was begun, and {token} ended");
+    }
+}
+
+#[test]
+fn beyond_all_descriptors_peers_are_lost_with_the_reason() {
+    let (mut links, _) = deaf(12, 2);
+    let tcp = links[0].tcp.as_mut().expect("tcp");
+    tcp.standstill = Duration::from_secs(2);
+    let mut lost = Lost::default();
+    let begun = Instant::now();
+    // Eight descriptors, eleven peers.
+    while lost.0.len() < 3 {
+        links[0].poll(&mut lost);
+        links[0].sleep(Duration::from_millis(5));
+        assert!(begun.elapsed() < LIMIT, "{:?}", lost.0);
+    }
+    for (peer, why) in &lost.0 {
+        let said = why.contains("this rank has 8 connections") && why.contains("ulimit -n");
+        assert!(said, "rank {peer}: {why}");
+    }
+}

@@ -107,7 +107,10 @@ impl Tcp {
 
     /// Tries addresses until one is under way or all failed at once.
     fn attempt(&mut self, peer: u32, now: Instant) {
+        let begun = self.peers[peer as usize].dial.as_ref().map(|d| d.begun);
+        let begun = begun.unwrap_or(now);
         let full = self.working() >= self.budget || self.is_full();
+        let full = full && !self.stands(begun, now);
         loop {
             let p = &mut self.peers[peer as usize];
             let Some(dial) = &mut p.dial else { return };
@@ -136,7 +139,11 @@ impl Tcp {
                 dial.deadline
             };
             let path = Tcp::path_to(target);
-            let made = net::connect(target).and_then(|fd| {
+            let socket = match self.is_spent() {
+                true => Err(io::Error::from_raw_os_error(libc::EMFILE)),
+                false => net::connect(target),
+            };
+            let made = socket.and_then(|fd| {
                 if path == Path::Public {
                     net::keep_alive(&fd);
                 }
@@ -155,10 +162,16 @@ impl Tcp {
                 }
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
                     // Not the peer's fault either. Those that are being given up come back; else the program has all.
-                    let comes_back = self.links.iter().flatten().any(|l| l.rests());
+                    let since = self.freed.max(begun);
+                    let waits = self.is_full() || self.links.iter().flatten().any(|l| l.rests());
+                    let comes_back = waits && now < since + self.standstill;
+                    let (open, idle) = (self.open, (now - since).as_secs());
                     if let Some(dial) = &mut self.peers[peer as usize].dial {
                         let said = &mut dial.errors[dial.next];
-                        *said = Some(explain(&error));
+                        let error = explain(&error);
+                        *said = Some(format!(
+                            "{error}; this rank has {open} connections, of which none ended for {idle} s"
+                        ));
                         dial.until = now + LACKING;
                         if comes_back {
                             dial.deadline = now + self.patience;
@@ -347,7 +360,7 @@ impl Tcp {
     }
 
     /// Looks whether an attempt is decided, before epoll says so: this rank may not have looked for long.
-    fn notice(&mut self, at: u32) -> bool {
+    pub(super) fn notice(&mut self, at: u32) -> bool {
         let link = self.links.get(at as usize).and_then(Option::as_deref);
         let decided = link.is_some_and(|l| l.stage == Stage::Connecting && net::is_decided(&l.fd));
         if decided {

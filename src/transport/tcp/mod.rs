@@ -123,6 +123,9 @@ pub struct Tcp {
     /// All connections, and how many there should be at most.
     open: usize,
     pub(super) budget: usize,
+    /// When the last one ended, and for how long none may before peers that are not reached for want of room are lost.
+    freed: Instant,
+    pub(super) standstill: Duration,
     /// When a meeting's ways begin: punching, relay.
     pub(super) heads: [Duration; 2],
     /// How long both go round relays that fail.
@@ -194,6 +197,8 @@ impl Tcp {
             greeting: 0,
             open: 0,
             budget: rest::budget(),
+            freed: Instant::now(),
+            standstill: rest::STANDSTILL,
             heads: meet::HEADS,
             relay_limit: meet::RELAYS,
             strangers: 0,
@@ -259,6 +264,12 @@ impl Tcp {
     #[cfg(test)]
     pub(super) fn symmetric(&mut self) {
         self.ways.symmetric = true;
+    }
+
+    /// All connections.
+    #[cfg(test)]
+    pub(super) fn open_now(&self) -> usize {
+        self.open
     }
 
     /// The paths of the connections to a peer.

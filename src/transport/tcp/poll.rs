@@ -338,6 +338,7 @@ impl Tcp {
         }
         self.epoll.remove(link.fd.0);
         self.open -= 1;
+        self.freed = Instant::now();
         if link.stage != Stage::Ready {
             self.greeting -= 1;
         }

@@ -1,15 +1,19 @@
 //! Many ranks in few descriptors: when there are more connections than the budget, one that idles is given up.
 //!
 //! Each side ends its frames with a *rest*; a side that has sent its own and read the other's ends its direction of the
-//! connection. Order holds: until the other's end is seen, which says that it has read all, this side sends nothing to
+//! connection. Peers answer when they call MPI next; when none has for a while, the budget is exceeded, up to all descriptors
+//! that were there, and when these do not do either, whoever cannot be reached counts as lost. Order holds: until the other's end is seen, which says that it has read all, this side sends nothing to
 //! that peer, on whatever connection.
 
 use crate::transport::tcp::link::{Link, Stage};
 use crate::transport::tcp::{net, Tcp, NONE};
 use crate::wire::frame::HEADER;
+use std::time::{Duration, Instant};
 
 /// The first byte of a rest; no kind of frame has this number. The others are 0.
 const REST: u8 = 0xfe;
+/// For so long may peers keep all descriptors without a call of MPI: as long as functions live.
+pub const STANDSTILL: Duration = Duration::from_secs(900);
 
 /// Is it a rest?
 pub fn is(header: &[u8; HEADER]) -> bool {
@@ -43,6 +47,16 @@ impl Tcp {
     /// Are there so many connections, whether being given up or not, that the program might lack descriptors?
     pub(super) fn is_full(&self) -> bool {
         self.open >= self.budget + self.budget * 7 / 8 + 2
+    }
+
+    /// Has no connection ended for so long that waiting for one makes no sense?
+    pub(super) fn stands(&self, since: Instant, now: Instant) -> bool {
+        now >= self.freed.max(since) + self.patience
+    }
+
+    /// Does this rank have all descriptors that were there?
+    pub(super) fn is_spent(&self) -> bool {
+        self.open >= 2 * self.budget + 4
     }
 
     /// Gives up the connection that idles longest, if one idles.
