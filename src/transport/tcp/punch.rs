@@ -68,12 +68,16 @@ impl Tcp {
         punch.round = round;
         punch.next = Instant::now();
         let at = punch.link;
+        // It may be there already, and this rank has not looked: a busy one reads notes first.
+        self.notice(at);
         let link = self.links.get(at as usize).and_then(Option::as_deref);
         match link.map(|l| l.stage) {
             // It is of the last round.
             Some(Stage::Connecting) => {
-                punch.link = NONE;
                 self.remove(at);
+                if let Some(meeting) = &mut self.peers[peer as usize].meeting {
+                    meeting.punch.link = NONE;
+                }
             }
             Some(_) => return,
             None => (),
