@@ -243,8 +243,10 @@ impl Links {
     /// Looks whether this peer is there, where its end would not be noticed in silence; it is not bothered. A loss that
     /// is found is told by a poll, seconds later perhaps.
     pub fn probe(&mut self, peer: PeerId) {
-        if let (Route::Sim, Some(sim)) = (self.routes[peer.0 as usize], &mut self.sim) {
-            sim.probe(peer);
+        match (self.routes[peer.0 as usize], &mut self.verbs, &mut self.sim) {
+            (Route::Verbs, Some(verbs), _) => verbs.probe(peer),
+            (Route::Sim, _, Some(sim)) => sim.probe(peer),
+            _ => (),
         }
     }
 

@@ -347,11 +347,17 @@ impl Verbs {
         begin(&mut self.traffic)
     }
 
-    /// Others have said that this peer is gone.
+    /// Looks whether this peer is there, if it was met.
+    pub fn probe(&mut self, peer: PeerId) {
+        self.traffic.probe(peer.0);
+    }
+
+    /// Others have said that this peer is gone. From here on it reaches nothing: its queue pair is no more.
     pub fn give_up(&mut self, peer: PeerId) {
         self.reception.forget(peer);
         self.traffic
             .breaks(peer.0, "others have said that it is gone".to_string());
+        self.traffic.bury();
     }
 
     /// Prepares for a sleep; false: there is something to do. [`Verbs::rise`] must follow.

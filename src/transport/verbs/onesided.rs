@@ -371,6 +371,25 @@ impl Traffic {
         true
     }
 
+    /// Writes nothing to the peer, which its device answers alone: whether it is there comes out. What is under way with
+    /// an answer says that as well.
+    pub fn probe(&mut self, peer: u32) {
+        let able = self.able(peer, WRITES).is_ok() && self.asked < self.askable;
+        let Some(Some(link)) = self.links.get_mut(peer as usize) else {
+            return;
+        };
+        if !able || link.queue.asked() > 0 {
+            return;
+        }
+        let (number, _) = link.queue.post(None, true);
+        self.asked += 1;
+        let work = Work::write(id(peer, number), 0, 0).signaled();
+        // SAFETY: no memory is involved.
+        if let Err(refused) = unsafe { link.qp.post(&mut [work]) } {
+            self.breaks(peer, refused.error.to_string());
+        }
+    }
+
     /// A peer is gone, and its queue pair with it: what was under way ends badly.
     pub fn end_operations(&mut self, peer: u32) {
         self.operations.pressing.retain(|p| *p != peer);

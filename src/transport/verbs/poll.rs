@@ -172,7 +172,7 @@ impl Traffic {
 
     /// Clears broken links up and says which were.
     #[cold]
-    fn bury(&mut self) {
+    pub fn bury(&mut self) {
         for (peer, why) in std::mem::take(&mut self.broken) {
             let goodbye = match &self.links[peer as usize] {
                 Some(link) => link.goodbye,
