@@ -12,7 +12,7 @@ use crate::transport::verbs::memory::Hold as Registration;
 use crate::transport::verbs::peer::{ATOMICS, READS, WRITES};
 use crate::transport::verbs::reception::{Able, Reception};
 use crate::transport::verbs::sleep::Bed;
-use crate::transport::verbs::sys::{Channel, Fork, Of, Pd};
+use crate::transport::verbs::sys::{Channel, Fork, Gone, Pd, Watch};
 use crate::transport::verbs::traffic::{Ground, Traffic};
 use crate::transport::verbs::ud::{Port, Ud};
 use crate::transport::{Options, Sent, Sink};
@@ -34,12 +34,12 @@ const EFFORT: [u32; 2] = [2, 1000];
 
 /// See the file's head.
 pub struct Verbs {
-    me: u32,
     /// How large messages come.
     way: Way,
     traffic: Traffic,
     reception: Reception,
     bed: Bed,
+    watch: Watch,
     opened: Opened,
     turn: u32,
     /// Peers that came before they were introduced.
@@ -127,15 +127,16 @@ impl Verbs {
         };
         let ud = Ud::open(&pd, &channel, port)?;
         let bed = Bed::new().map_err(|e| format!("epoll_create1: {e}"))?;
-        for fd in [channel.fd(), context.events_fd()] {
+        let watch = Watch::new(context);
+        for fd in std::iter::once(channel.fd()).chain(watch.descriptors()) {
             bed.watch(fd).map_err(|e| format!("epoll_ctl: {e}"))?;
         }
         Ok(Some(Verbs {
-            me: options.me.0,
             way,
             traffic,
             reception: Reception::new(ud, port, able, settings),
             bed,
+            watch,
             opened,
             turn: 0,
             wanted: Vec::new(),
@@ -234,30 +235,19 @@ impl Verbs {
         moved
     }
 
-    /// What the device says by itself.
+    /// What the device says by itself, and whether it is still there.
     #[cold]
     fn listen(&mut self) {
-        loop {
-            match self.opened.context.event() {
-                Ok(None) => return,
-                Ok(Some(event)) => {
-                    let name = self.opened.context.name();
-                    let said = format!("{name}: {}", event.words());
-                    match event.of {
-                        Of::Pair(number) if event.fatal() => {
-                            if let Some(peer) = self.traffic.pairs.get(&number).copied() {
-                                self.traffic.breaks(peer, said);
-                            }
-                        }
-                        _ if event.fatal() => self.traffic.fail_all(&said),
-                        Of::Port(_) => crate::info!("rank {}: {said}", self.me),
-                        _ => (),
+        while let Some(gone) = self.watch.look() {
+            match gone {
+                Gone::Pair(number, why) => {
+                    if let Some(peer) = self.traffic.pairs.get(&number).copied() {
+                        self.traffic.breaks(peer, why.to_string());
                     }
                 }
-                Err(error) => {
-                    if error.gone() {
-                        self.traffic.fail_all(&error.to_string());
-                    }
+                Gone::Device(why) => {
+                    self.traffic.fail_all(&why);
+                    // It will not come back.
                     return;
                 }
             }
