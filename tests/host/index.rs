@@ -112,6 +112,32 @@ fn the_platforms_signal_ends_a_job_of_one() {
 }
 
 #[test]
+fn a_task_that_cloud_run_moves_says_so_and_is_not_stopped() {
+    let folder = crate::common::Folder::new("moved");
+    let script = format!(
+        "echo up; while ! [ -e {} ]; do sleep 0.1; done",
+        folder.path("go")
+    );
+    let meeting = Meeting::of(&shell(1, &script));
+    let text = meeting.common().to_json();
+    let variables = [
+        ("MAYFLY_START", text.as_str()),
+        ("CLOUD_RUN_TASK_INDEX", "0"),
+    ];
+    let mut host = Instance::start("moved-host", &[], &variables);
+    meeting.wait_for_output(0, "up");
+    host.signal(libc::SIGTSTP);
+    let log = |events: &[Event]| {
+        let moves = |e: &Event| matches!(e, Event::Log { text, .. } if text.contains("SIGTSTP"));
+        events.iter().any(moves)
+    };
+    meeting.wait("the word of the move", log);
+    host.signal(libc::SIGCONT);
+    folder.write("go", b"", 0o600);
+    assert_eq!(host.status(), 0, "{}", host.err());
+}
+
+#[test]
 fn a_host_that_is_killed_leaves_no_process_and_no_file() {
     let nap = format!("{}.8", 200_000 + std::process::id());
     let script = format!("touch $TMPDIR/file; sleep {nap} & echo up; wait");

@@ -2,8 +2,10 @@
 
 use crate::common::eventually;
 use crate::instance::Instance;
-use crate::meeting::{shell, Meeting};
+use crate::meeting::{program, shell, Meeting};
 use crate::web::{json, Client};
+use base64::Engine;
+use std::io::Write;
 use std::net::TcpListener;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -74,6 +76,71 @@ fn init_once_and_a_mark_after_each_run() {
         host.clean(descriptors);
         meeting.keeps_secrets(&(host.err() + &host.out()));
     }
+}
+
+/// A package as `mayfly pack` makes it, with this script as its program, as /init brings it.
+fn init_with(script: &str) -> String {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let plain = zip::write::SimpleFileOptions::default();
+    zip.start_file("app/greet", plain.unix_permissions(0o755))
+        .unwrap();
+    zip.write_all(script.as_bytes()).unwrap();
+    zip.start_file("app/data", plain.unix_permissions(0o644))
+        .unwrap();
+    zip.write_all(b"its data").unwrap();
+    zip.start_file("mayfly.json", plain).unwrap();
+    zip.write_all(br#"{"mayfly":1,"name":"greet","program":"app/greet"}"#)
+        .unwrap();
+    let bytes = zip.finish().unwrap().into_inner();
+    let code = base64::engine::general_purpose::STANDARD.encode(bytes);
+    serde_json::json!({"value": {"name": "a", "code": code, "binary": true, "env": {"SET": "by init"}}})
+        .to_string()
+}
+
+#[test]
+fn code_that_comes_as_a_zip_is_what_runs() {
+    let (mut host, client) = host("whisk-zip");
+    let text = |pad: usize| format!("#!/bin/sh\necho $SET, $(cat data)\n# {}", "x".repeat(pad));
+    // More than a start may have; what follows the script compresses well, so that it is padded with what does not.
+    let mut noise = 1u32;
+    let noise: String = (0..500_000)
+        .map(|_| {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            char::from(b'a' + (noise >> 24) as u8 % 26)
+        })
+        .collect();
+    let init = init_with(&(text(1) + &noise));
+    assert!(init.len() > 300_000);
+    let (status, answer) = client.short("POST", "/init", &init);
+    assert_eq!(
+        (status, &json(&answer)["OK"]),
+        (200, &true.into()),
+        "{answer}"
+    );
+    assert_eq!(client.short("POST", "/init", &init).0, 403);
+    for _ in 0..2 {
+        let meeting = Meeting::of(&program(2, "greet", &[]));
+        let (status, answer) = client.short("POST", "/run", &run(&meeting, &serde_json::json!({})));
+        assert_eq!(
+            (status, &json(&answer)["status"]),
+            (200, &0.into()),
+            "{answer}"
+        );
+        assert_eq!(meeting.written(1, 1), "by init, its data\n");
+    }
+    host.signal(libc::SIGTERM);
+    host.status();
+    host.left_nothing();
+    // Elsewhere, whoever can send a start cannot send a program.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = Client(listener.local_addr().unwrap().port());
+    drop(listener);
+    let port = client.0.to_string();
+    let plain = Instance::start("whisk-not", &["--contract", "http"], &[("PORT", &port)]);
+    assert!(eventually(|| plain.err().contains("waiting for starts")));
+    let (status, answer) = client.short("POST", "/init", &init_with(&text(1)));
+    assert_eq!(status, 502);
+    assert!(answer.contains("OpenWhisk only"), "{answer}");
 }
 
 #[test]

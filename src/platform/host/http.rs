@@ -11,6 +11,7 @@ mod reply;
 
 use super::answer::{Outcome, Trouble};
 use super::clock::{now_ms, plausible};
+use super::code;
 use super::contract::Contract;
 use super::letter::{self, LETTER_MAX};
 use super::openwhisk::{self, Whisk};
@@ -179,14 +180,21 @@ impl Front {
         if request.method() != Method::POST {
             return text(405, "a start comes by POST");
         }
-        let body = match tokio::time::timeout(ARRIVAL, limited(request.into_body())).await {
+        // Only one request brings more than a start, and only there.
+        let code = self.contract == Contract::OpenWhisk && path == "/init";
+        let (most, patience) = match code {
+            true => (code::REQUEST_MAX, 3 * ARRIVAL),
+            false => (LETTER_MAX, ARRIVAL),
+        };
+        let body = match tokio::time::timeout(patience, limited(request.into_body(), most)).await {
             Err(_) => return text(408, "the request does not arrive"),
             Ok(Err(e)) => return text(400, &format!("the request broke off: {e}")),
+            Ok(Ok(Err(_))) if code => return text(413, "the action's code is too large"),
             Ok(Ok(Err(size))) => return refusal(&letter::too_large(size)),
             Ok(Ok(Ok(body))) => body,
         };
         match path.as_str() {
-            "/init" => self.initialize(&body),
+            "/init" => self.initialize(body).await,
             "/run" => self.activate(&body).await,
             "/specialize" | "/v2/specialize" => self.specialize(&body).await,
             _ => self.start(&body).await,
@@ -254,20 +262,40 @@ impl Front {
     }
 
     /// OpenWhisk's /init: once, before the first /run.
-    fn initialize(&self, body: &Bytes) -> Response {
-        let mut initialized = unpoisoned(&self.initialized);
-        if initialized.is_some() {
+    async fn initialize(&self, body: Bytes) -> Response {
+        let before = unpoisoned(&self.initialized).is_some();
+        let (Ok(mut host), false) = (self.claim_any(), before) else {
             eprintln!("{}", openwhisk::TWICE);
             return reply::json(403, &openwhisk::error(openwhisk::TWICE));
-        }
-        let fault = unpoisoned(&self.fault).clone();
-        match (fault, Whisk::init(body)) {
-            (None, Ok(whisk)) => {
-                *initialized = Some(whisk);
-                reply::json(200, &serde_json::json!({"OK": true}))
+        };
+        let refused = |text: String| reply::json(502, &openwhisk::error(&text));
+        let mut whisk = match Whisk::init(&body) {
+            Ok(whisk) => whisk,
+            Err(text) => return refused(text),
+        };
+        drop(body);
+        match whisk.code.take() {
+            None => {}
+            Some(_) if self.contract != Contract::OpenWhisk => {
+                return refused("code comes from an OpenWhisk only".into())
             }
-            (Some(text), _) | (None, Err(text)) => reply::json(502, &openwhisk::error(&text)),
+            Some(zip) => {
+                let base = host.scratch();
+                // Health is still asked for meanwhile.
+                let unpacking = tokio::task::spawn_blocking(move || code::unpack(&zip, &base));
+                match unpacking.await {
+                    Ok(Ok(package)) => host.package = Some(package),
+                    Ok(Err(text)) => return refused(text),
+                    Err(e) => return refused(format!("a defect of Mayfly: {e}")),
+                }
+                *unpoisoned(&self.fault) = None;
+            }
         }
+        if let Some(text) = unpoisoned(&self.fault).clone() {
+            return refused(text);
+        }
+        *unpoisoned(&self.initialized) = Some(whisk);
+        reply::json(200, &serde_json::json!({"OK": true}))
     }
 
     /// OpenWhisk's /run: the answer comes at the end, and marks on both streams end the activation's log.
@@ -364,14 +392,14 @@ fn has_field(body: &[u8], name: &str) -> bool {
     serde_json::from_slice::<Value>(body).is_ok_and(|value| value.get(name).is_some())
 }
 
-/// The body, or the size at which it was too large.
-async fn limited(mut body: Incoming) -> Result<Result<Bytes, usize>, hyper::Error> {
+/// The body, or the size at which it was larger than `most`.
+async fn limited(mut body: Incoming, most: usize) -> Result<Result<Bytes, usize>, hyper::Error> {
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame?.into_data() {
             bytes.extend_from_slice(&data);
         }
-        if bytes.len() > LETTER_MAX {
+        if bytes.len() > most {
             return Ok(Err(bytes.len()));
         }
     }

@@ -154,7 +154,12 @@ impl Host {
             .await;
         let mut ending = self.ending.clone();
         running
-            .stay(&mut link.listener, &mut self.children, &mut ending)
+            .stay(
+                &mut link.listener,
+                &mut self.children,
+                &mut self.moving,
+                &mut ending,
+            )
             .await;
         // Everything that is left of the ranks, before its output can be said to be complete.
         running.end_groups();

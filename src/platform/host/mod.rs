@@ -4,6 +4,7 @@
 
 pub mod answer;
 mod clock;
+mod code;
 mod contract;
 mod http;
 mod index;
@@ -74,6 +75,8 @@ pub struct Host {
     jobs: u64,
     ending: Ending,
     trust: Trust,
+    /// Comes ten seconds before the platform stops us and takes us elsewhere; `None`: this one does not.
+    moving: Option<Signal>,
 }
 
 /// Becomes the number of the signal by which the platform asks this process to end.
@@ -112,7 +115,11 @@ fn start(options: Options, since: Instant) -> Result<i32, String> {
         .map_err(cannot)?;
     runtime.block_on(async {
         let ending = ending().map_err(cannot)?;
+        // Cloud Run's jobs of more than an hour. Anywhere else the signal keeps its meaning.
+        let moves = std::env::var_os("CLOUD_RUN_TASK_INDEX").is_some();
+        let moving = moves.then(|| signal(SignalKind::from_raw(libc::SIGTSTP)));
         let host = Host {
+            moving: moving.transpose().map_err(cannot)?,
             guard,
             nursery: Nursery::new(os::raise_descriptors()).map_err(cannot)?,
             package: None,

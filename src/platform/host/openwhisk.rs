@@ -1,6 +1,7 @@
 //! Apache OpenWhisk's action interface (docs/actions-new.md): /init once, /run one at a time, and a mark at the end of
 //! each activation's log on both streams.
 
+use base64::Engine;
 use serde_json::{json, Value};
 use std::io::Write;
 
@@ -14,24 +15,35 @@ pub const TWICE: &str = "Cannot initialize the action more than once.";
 pub struct Whisk {
     /// The action's variables, for the ranks.
     pub variables: Vec<(String, String)>,
+    /// A package, as a zip; `None`: the program is in the image.
+    pub code: Option<Vec<u8>>,
 }
 
 impl Whisk {
-    /// `{"value": {"name", "main", "code", "binary", "env"}}`. The program is in our image, so code is not expected.
+    /// `{"value": {"name", "main", "code", "binary", "env"}}`; binary code is a zip in base64.
     pub fn init(body: &[u8]) -> Result<Whisk, String> {
         let value: Value = serde_json::from_slice(body).map_err(|_| "this is no JSON")?;
         let value = value.get("value").unwrap_or(&Value::Null);
         let code = value.get("code").and_then(Value::as_str).unwrap_or("");
-        if value.get("binary") == Some(&Value::Bool(true)) && !code.is_empty() {
-            return Err(
-                "the action carries a binary, but the program is in the image: create it with --docker IMAGE alone".into(),
-            );
-        }
+        let code = match value.get("binary") {
+            _ if code.is_empty() => None,
+            Some(Value::Bool(true)) => {
+                let bytes = base64::engine::general_purpose::STANDARD.decode(code.trim());
+                Some(bytes.map_err(|_| "the action's code is not base64")?)
+            }
+            _ => {
+                return Err(
+                    "the action's code is text; Mayfly runs what its image holds (--docker IMAGE alone) or a zip of `mayfly \
+                     pack`"
+                        .into(),
+                )
+            }
+        };
         let variables = match value.get("env") {
             Some(Value::Object(env)) => env.iter().map(|(n, v)| (n.clone(), plain(v))).collect(),
             _ => Vec::new(),
         };
-        Ok(Whisk { variables })
+        Ok(Whisk { variables, code })
     }
 }
 
@@ -95,8 +107,14 @@ mod tests {
         let pair = |n: &str, v: &str| (n.to_string(), v.to_string());
         assert_eq!(whisk.variables, [pair("A", "1"), pair("N", "2")]);
         assert!(Whisk::init(b"x").is_err());
-        let zip = json!({"value": {"code": "UEsD", "binary": true}});
-        assert!(Whisk::init(zip.to_string().as_bytes()).is_err());
+        assert_eq!(whisk.code, None);
+        let of = |code: &str, binary: bool| {
+            let body = json!({"value": {"code": code, "binary": binary}});
+            Whisk::init(body.to_string().as_bytes())
+        };
+        assert_eq!(of("UEsD", true).unwrap().code, Some(b"PK\x03".to_vec()));
+        assert!(of("U", true).unwrap_err().contains("base64"));
+        assert!(of("#!/bin/sh", false).unwrap_err().contains("text"));
         let run = json!({"value": {}, "activation_id": "7", "api_key": "secret",
             "deadline": "1700000000000"});
         let activation = activation(run.to_string().as_bytes());

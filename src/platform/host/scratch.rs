@@ -17,7 +17,8 @@ pub fn make(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().mode(0o700).create(path)
 }
 
-fn fresh(below: &Path, name: &str) -> io::Result<PathBuf> {
+/// A folder that nobody else has, and its name.
+pub fn fresh(below: &Path, name: &str) -> io::Result<PathBuf> {
     let mut number = [0; 8];
     os::random(&mut number)?;
     let path = below.join(format!("{name}-{}", hex(&number)));

@@ -73,6 +73,18 @@ impl Verdict {
     }
 }
 
+/// What follows is a lost connection, which alone would explain nothing.
+const MOVES: &str = "the platform moves this instance to another machine (SIGTSTP): its connections will break, and with \
+                     them the job; tasks of less than an hour are not moved";
+
+/// Resolves when the platform is about to move us.
+async fn moved(moving: &mut Option<Signal>) {
+    match moving {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
 struct Rank {
     number: u32,
     pid: i32,
@@ -254,6 +266,7 @@ impl<'a> Running<'a> {
         &mut self,
         listener: &mut Listener<Role>,
         children: &mut Signal,
+        moving: &mut Option<Signal>,
         ending: &mut Ending,
     ) {
         let mut told = false;
@@ -285,6 +298,7 @@ impl<'a> Running<'a> {
                 },
                 _ = children.recv() => self.reap(),
                 Some(_) = self.reports.join_next() => {}
+                _ = moved(moving) => self.say(MOVES).await,
                 signal = ended(ending), if !told => {
                     told = true;
                     let text = by_platform(signal);
