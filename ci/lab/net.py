@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 PUBLIC = "203.0.113"  # TEST-NET-3 (RFC 5737); no address of these leaves the namespaces.
 INSIDE = "10.0.0"
+PUBLIC6 = "2001:db8:"  # For documentation (RFC 3849).
 CLONE_NEWNET = 0x40000000
 
 # What a translator does with a connection from outside that nobody inside asked for, and how it picks ports.
@@ -49,6 +50,7 @@ class Net:
         self.public = self.namespace("public")
         self.ip(self.public, "link add bridge type bridge")
         self.ip(self.public, f"addr add {PUBLIC}.1/24 dev bridge")
+        self.ip(self.public, f"addr add {PUBLIC6}:1/64 dev bridge nodad")
         self.ip(self.public, "link set bridge up")
 
     def namespace(self, name):
@@ -95,6 +97,21 @@ class Net:
         self.ip(self.public, f"link set port{self.count} master bridge up")
         self.ip(place, f"addr add {address}/24 dev eth0")
         self.ip(place, "link set eth0 up")
+        return place, address
+
+    def walled(self, name):
+        """A namespace with a global IPv6 address, no other, and a firewall that drops what nobody inside asked for; and its address."""
+        self.count += 1
+        address, place = f"{PUBLIC6}:{10 + self.count}", self.namespace(name)
+        run("ip", "link", "add", "eth0", "netns", place, "type", "veth", "peer", "name", f"port{self.count}", "netns", self.public)
+        self.ip(self.public, f"link set port{self.count} master bridge up")
+        self.ip(place, f"addr add {address}/64 dev eth0 nodad")
+        self.ip(place, "link set eth0 up")
+        rules = """
+            table ip6 wall {
+                chain here { type filter hook input priority filter; iifname "eth0" meta l4proto tcp ct state new drop; }
+            }"""
+        run("ip", "netns", "exec", place, "nft", "-f", "-", input=rules)
         return place, address
 
     def close(self):

@@ -6,7 +6,6 @@ use crate::debug;
 use crate::transport::tcp::door::explain;
 use crate::transport::tcp::link::{Effort, Link, Queue, Stage};
 use crate::transport::tcp::{data, net, Tcp, NONE};
-use crate::wire::hello::Path;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -144,9 +143,8 @@ impl Tcp {
                 false => net::connect(target),
             };
             let made = socket.and_then(|fd| {
-                if path == Path::Public {
-                    net::keep_alive(&fd);
-                }
+                // Greeting may take long: the peer may compute.
+                net::keep_alive(&fd);
                 let ours = self.hello(peer, path);
                 self.insert(Link::new(fd, Effort::Dial, target.to_string(), ours), true)
             });

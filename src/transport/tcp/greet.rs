@@ -318,9 +318,6 @@ impl Tcp {
         let Some(link) = &mut self.links[at as usize] else {
             return Ok(false);
         };
-        if matches!(link.path, Path::Public | Path::Punched) {
-            net::keep_alive(&link.fd);
-        }
         link.input.consume(PROOF, &mut self.pool);
         link.peer = theirs.from;
         self.entered(at)
@@ -451,6 +448,7 @@ impl Tcp {
             return;
         };
         link.stage = Stage::Ready;
+        net::keep_alive(&link.fd);
         link.frame = HEADER;
         self.greeting -= 1;
         let (peer, path) = (link.peer, link.path);

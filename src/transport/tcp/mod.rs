@@ -131,6 +131,8 @@ pub struct Tcp {
     /// How long both go round relays that fail.
     pub(super) relay_limit: Duration,
     strangers: u32,
+    /// When connections were last looked at whose machine may have gone.
+    looked: Instant,
     /// It was said that descriptors are lacking.
     complained: bool,
     /// Accepting rests until then.
@@ -202,6 +204,7 @@ impl Tcp {
             heads: meet::HEADS,
             relay_limit: meet::RELAYS,
             strangers: 0,
+            looked: Instant::now(),
             complained: false,
             rests: None,
             hot: NONE,

@@ -3,6 +3,7 @@
 use crate::transport::os::{check, Fd};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 /// A socket address as the kernel takes it.
 struct Raw {
@@ -98,7 +99,7 @@ fn share_port(fd: &Fd) -> io::Result<()> {
 
 /// Seconds without a word until the kernel asks whether the other end still lives, between questions, and questions
 /// without an answer until it counts as gone. Address translators forget what is silent for minutes.
-const ALIVE: [i32; 3] = [25, 10, 5];
+const ALIVE: [i32; 3] = [15, 3, 3];
 
 /// Asks now and then whether the other end lives, which also keeps translators from forgetting the connection.
 pub fn keep_alive(fd: &Fd) {
@@ -108,6 +109,32 @@ pub fn keep_alive(fd: &Fd) {
     let _ = set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, ALIVE[1]);
     let _ = set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, ALIVE[2]);
 }
+
+/// For how long the other machine has answered nothing, although the kernel sends again and again; `None`: all is well.
+///
+/// The kernel itself goes on for a quarter of an hour. TCP_USER_TIMEOUT would also end connections whose other end
+/// computes and takes nothing (its window is closed; see tcp(7) and `tcp_probe_timer`): its kernel answers probes.
+pub fn unanswered(fd: &Fd) -> Option<Duration> {
+    // SAFETY: plain integers.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: the pointers and the length are those of locals.
+    check(unsafe {
+        libc::getsockopt(
+            fd.0,
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            std::ptr::from_mut(&mut info).cast(),
+            &mut length,
+        )
+    })
+    .ok()?;
+    let again = info.tcpi_unacked > 0 && info.tcpi_retransmits >= AGAIN;
+    again.then(|| Duration::from_millis(info.tcpi_last_ack_recv.into()))
+}
+
+/// So often something must have been sent again before that counts.
+const AGAIN: u8 = 3;
 
 /// A listening socket on a free port of this address.
 /// Connections that the kernel completes while this rank is busy: everybody may come at once. It allows what

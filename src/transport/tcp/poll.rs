@@ -14,6 +14,11 @@ use std::time::{Duration, Instant};
 
 /// Empty reads after which a connection is not tried before epoll any more.
 const COOL: u32 = 256;
+/// How often connections are looked at whose machine may have gone, and how many polls that is at most.
+const OFTEN: Duration = Duration::from_secs(5);
+const SELDOM: u32 = 1 << 16;
+/// How long a machine may leave unanswered what is sent to it again and again.
+const SILENCE: Duration = Duration::from_secs(20);
 /// How long a rank that ends waits for counts of what it sent through relays.
 const LINGER: Duration = Duration::from_millis(500);
 
@@ -50,7 +55,31 @@ impl Tcp {
         {
             self.tick(sink);
         }
+        if self.turn.is_multiple_of(SELDOM) {
+            self.look_for_silence();
+        }
         moved
+    }
+
+    /// Now and then, however this rank waits: ends connections whose other machine has gone without a word. What is
+    /// idle the kernel asks itself.
+    fn look_for_silence(&mut self) {
+        let now = Instant::now();
+        if now < self.looked + OFTEN {
+            return;
+        }
+        self.looked = now;
+        for (at, link) in (0..).zip(&mut self.links) {
+            let Some(link) = link.as_deref_mut().filter(|l| l.stage == Stage::Ready) else {
+                continue;
+            };
+            let silence = net::unanswered(&link.fd).filter(|silence| *silence >= SILENCE);
+            if let (Some(silence), None) = (silence, &link.broken) {
+                let seconds = silence.as_secs();
+                link.broken = Some(format!("its machine has not answered for {seconds} s"));
+                self.failed.push(at);
+            }
+        }
     }
 
     /// Handles what epoll tells.
@@ -409,11 +438,15 @@ impl Tcp {
         if let Some(next) = self.next_tick() {
             *limit = (*limit).min(next.saturating_duration_since(Instant::now()));
         }
+        if self.open > 0 {
+            *limit = (*limit).min(OFTEN);
+        }
         true
     }
 
     /// After a sleep: the next poll looks at all, not at the favourite.
     pub fn get_up(&mut self) {
+        self.look_for_silence();
         self.turn = 3;
     }
 

@@ -1,9 +1,11 @@
 //! Many ranks in few descriptors: when there are more connections than the budget, one that idles is given up.
 //!
 //! Each side ends its frames with a *rest*; a side that has sent its own and read the other's ends its direction of the
-//! connection. Peers answer when they call MPI next; when none has for a while, the budget is exceeded, up to all descriptors
-//! that were there, and when these do not do either, whoever cannot be reached counts as lost. Order holds: until the other's end is seen, which says that it has read all, this side sends nothing to
+//! connection. Order holds: until the other's end is seen, which says that it has read all, this side sends nothing to
 //! that peer, on whatever connection.
+//!
+//! Peers answer when they call MPI next. When none has for a while, the budget is exceeded, up to all descriptors that
+//! were there; when these do not do either, whoever cannot be reached counts as lost.
 
 use crate::transport::tcp::link::{Link, Stage};
 use crate::transport::tcp::{net, Tcp, NONE};
