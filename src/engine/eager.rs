@@ -5,7 +5,7 @@ use crate::engine::data::Data;
 use crate::engine::operation::{End, State, Ticket, FORGOTTEN};
 use crate::engine::peer::ENVELOPE;
 use crate::engine::{deliver, Body, Core, Message};
-use crate::transport::{Access, Links, Sent, Way};
+use crate::transport::{Access, Links, Sent, Way, SMALLEST};
 use crate::wire::frame::{Header, Kind, EXPOSED, SYNCHRONOUS};
 
 impl Core {
@@ -20,7 +20,7 @@ impl Core {
     fn may_eager(&self, links: &mut Links, to: PeerId, bytes: usize) -> bool {
         bytes <= self.eager
             && self.peers[to.0 as usize].credit >= bytes + ENVELOPE
-            && bytes <= links.max_payload(to)
+            && (bytes <= SMALLEST || bytes <= links.max_payload(to))
     }
 
     /// The fast path: sends at once and remembers nothing. False: not now.

@@ -440,11 +440,16 @@ impl Core {
         operation.state = State::Complete;
         operation.outcome.end = end;
         operation.posted = None;
-        let (abandoned, transfer) = (operation.abandoned, operation.transfer);
-        if transfer != transfer::NONE {
-            self.detach(ticket);
+        if operation.abandoned || operation.transfer != transfer::NONE {
+            self.clear_up(ticket);
         }
-        if abandoned {
+    }
+
+    /// Of a completed operation, what need not stay: its part in one-sided calls, and, if nobody will ask, itself.
+    #[cold]
+    fn clear_up(&mut self, ticket: Ticket) {
+        self.detach(ticket);
+        if self.operations.get(ticket).is_some_and(|o| o.abandoned) {
             self.operations.remove(ticket);
         }
     }

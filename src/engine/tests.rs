@@ -1,5 +1,6 @@
 //! Seeded simulations: several ranks in one process over the simulated network, against what MPI promises.
 
+mod device;
 mod misfortune;
 mod transfers;
 
@@ -59,6 +60,10 @@ fn drive(engines: &mut [Engine], mut done: impl FnMut(&mut [Engine]) -> bool) {
         for engine in engines.iter_mut() {
             engine.progress();
         }
+        // A device in software needs a processor too.
+        if engines[0].links.effort() > 100 {
+            std::thread::yield_now();
+        }
     }
     panic!("no end in sight");
 }
@@ -80,9 +85,12 @@ fn finish(engines: &mut [Engine], rank: usize, started: Started) -> Outcome {
 /// One rank's work in the random exchange: it sends numbered messages to everybody and receives as many, with exact
 /// patterns and with wildcards; per pair and tag the numbers must come in order, and the bytes must be right.
 fn exchange(settings: Settings, messages: usize, biggest: u64) {
-    let ranks = settings.ranks as usize;
-    let mut random = Random(settings.seed);
-    let mut engines = engines(settings);
+    exchange_among(engines(settings), settings.seed, messages, biggest);
+}
+
+fn exchange_among(mut engines: Vec<Engine>, seed: u64, messages: usize, biggest: u64) {
+    let ranks = engines.len();
+    let mut random = Random(seed);
     let byte = |from: usize, to: usize, n: usize, i: usize| (from * 31 + to * 17 + n * 7 + i) as u8;
     struct Receive {
         started: Option<Started>,

@@ -7,7 +7,7 @@ use crate::base::config::Config;
 use crate::base::id::PeerId;
 use crate::transport::sim::Settings;
 use crate::transport::station::Station;
-use crate::transport::{Links, Options, Outside, Sent, Sink};
+use crate::transport::{Links, Options, Outside, Sent, Sink, SMALLEST};
 use crate::wire::frame::{Header, Kind};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Barrier;
@@ -275,6 +275,7 @@ fn storm(over: Over, ranks: u32, count: u64) {
     run(over, ranks, |me, links, _| {
         let mut checker = Checker::new(me, ranks);
         let most: Vec<usize> = (0..ranks).map(|p| links.max_payload(PeerId(p))).collect();
+        assert!(most.iter().all(|&most| most >= SMALLEST));
         let mut sent = vec![0u64; ranks as usize];
         while sent.iter().sum::<u64>() < count * u64::from(ranks)
             || checker.total() < count * u64::from(ranks)

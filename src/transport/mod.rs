@@ -27,6 +27,9 @@ pub use post::{Courier, Mailbox, Outside};
 use crate::base::id::PeerId;
 use crate::wire::frame::Header;
 
+/// Bytes of payload that a frame of any link takes.
+pub const SMALLEST: usize = 512;
+
 /// The answer to a send.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sent {
