@@ -115,8 +115,14 @@ fn write_new(path: &Path, text: &str, mode: u32) -> io::Result<()> {
 }
 
 /// How to speak TLS to a rendezvous: with this pin, to that certificate only, whatever it says; without, to whoever
-/// the public authorities vouch for.
+/// the public authorities vouch for, or those in the PEM file that SSL_CERT_FILE names.
 pub fn client(pin: Option<Pin>) -> io::Result<Arc<ClientConfig>> {
+    let more = std::env::var("SSL_CERT_FILE").unwrap_or_default();
+    let more = (!more.is_empty()).then(|| Path::new(&more));
+    trusting(pin, more)
+}
+
+fn trusting(pin: Option<Pin>, more: Option<&Path>) -> io::Result<Arc<ClientConfig>> {
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?;
@@ -127,9 +133,20 @@ pub fn client(pin: Option<Pin>) -> io::Result<Arc<ClientConfig>> {
                 pin,
                 provider: provider(),
             })),
-        None => builder.with_root_certificates(RootCertStore {
-            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-        }),
+        None => {
+            let mut roots = RootCertStore {
+                roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+            };
+            if let Some(path) = more {
+                let wrong = |e: &dyn std::fmt::Display| trouble(&path.display().to_string(), e);
+                for root in CertificateDer::pem_file_iter(path).map_err(|e| wrong(&e))? {
+                    roots
+                        .add(root.map_err(|e| wrong(&e))?)
+                        .map_err(|e| wrong(&e))?;
+                }
+            }
+            builder.with_root_certificates(roots)
+        }
     };
     let mut config = builder.with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -198,8 +215,12 @@ mod tests {
 
     /// Shakes hands in memory.
     fn meet(identity: &Identity, pin: Option<Pin>) -> Result<(), Error> {
-        let name = ServerName::try_from("rendezvous.invalid").unwrap();
-        let mut client = ClientConnection::new(client(pin).unwrap(), name)?;
+        shake(identity, client(pin).unwrap(), "rendezvous.invalid")
+    }
+
+    fn shake(identity: &Identity, by: Arc<ClientConfig>, name: &'static str) -> Result<(), Error> {
+        let name = ServerName::try_from(name).unwrap();
+        let mut client = ClientConnection::new(by, name)?;
         let mut server = ServerConnection::new(identity.server.clone())?;
         while client.is_handshaking() || server.is_handshaking() {
             let mut wire = Vec::new();
@@ -227,6 +248,56 @@ mod tests {
         assert!(text.contains(&hex(&one.pin())), "{text}");
         // Nobody vouches for it.
         assert!(meet(&one, None).is_err());
+    }
+
+    /// As a public authority has it: a root, one between, and the certificate of a name.
+    #[test]
+    fn a_certificate_of_an_authority_is_believed_for_its_name_by_who_knows_the_authority() {
+        use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+        let key = || KeyPair::generate().unwrap();
+        let params = |names: &[&str], authority: bool| {
+            let names: Vec<String> = names.iter().map(|n| n.to_string()).collect();
+            let mut params = CertificateParams::new(names).unwrap();
+            if authority {
+                params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            }
+            params
+        };
+        let named = |name: &str, authority| {
+            let mut params = params(&[], authority);
+            params
+                .distinguished_name
+                .push(rcgen::DnType::CommonName, name);
+            params
+        };
+        let root = CertifiedIssuer::self_signed(named("a root", true), key()).unwrap();
+        let other = CertifiedIssuer::self_signed(named("another", true), key()).unwrap();
+        let between = CertifiedIssuer::signed_by(named("between", true), key(), &root).unwrap();
+        let secret = key();
+        let names = ["meet.example.org", "192.0.2.1"];
+        let leaf = params(&names, false).signed_by(&secret, &between).unwrap();
+        let folder = std::env::temp_dir().join(format!("mayfly-ca-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let write = |name: &str, text: String| {
+            let path = folder.join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let chain = write("chain.pem", leaf.pem() + &between.pem());
+        let key = write("key.pem", secret.serialize_pem());
+        let [root, other] = [("root.pem", root.pem()), ("other.pem", other.pem())]
+            .map(|(name, pem)| write(name, pem));
+        let identity = Identity::from_files(&chain, &key).unwrap();
+        let try_one =
+            |root: &Path, name| shake(&identity, trusting(None, Some(root)).unwrap(), name);
+        try_one(&root, "meet.example.org").unwrap();
+        try_one(&root, "192.0.2.1").unwrap();
+        assert!(try_one(&root, "other.example.org").is_err());
+        assert!(try_one(&other, "meet.example.org").is_err());
+        assert!(shake(&identity, trusting(None, None).unwrap(), "meet.example.org").is_err());
+        let text = trusting(None, Some(&folder.join("none.pem"))).unwrap_err();
+        assert!(text.to_string().contains("none.pem"), "{text}");
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]
