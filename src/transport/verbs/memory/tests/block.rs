@@ -39,10 +39,21 @@ impl Block {
     }
 
     pub fn fill(&self, offset: usize, length: usize, with: u64) {
-        for word in (offset..offset + length).step_by(8) {
-            // SAFETY: the test has mapped these pages and nobody else uses them.
-            unsafe { self.at(word).cast::<u64>().write_volatile(with) };
-        }
+        // SAFETY: the test has mapped these pages and nobody else uses them.
+        stamp(
+            unsafe { std::slice::from_raw_parts_mut(self.at(offset), length) },
+            with,
+        );
+    }
+
+    pub fn copy_out(&self, into: &mut [u8]) {
+        // SAFETY: as above.
+        unsafe { std::ptr::copy_nonoverlapping(self.at(0), into.as_mut_ptr(), into.len()) };
+    }
+
+    pub fn copy_in(&self, from: &[u8]) {
+        // SAFETY: as above.
+        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), self.at(0), from.len()) };
     }
 
     pub fn word(&self, offset: usize) -> u64 {
@@ -120,6 +131,22 @@ impl Drop for Block {
     fn drop(&mut self) {
         self.unmap(0, self.length);
     }
+}
+
+/// The same eight bytes everywhere, copied rather than counted: fast without optimization too.
+pub fn stamp(bytes: &mut [u8], with: u64) {
+    bytes[..8].copy_from_slice(&with.to_ne_bytes());
+    let mut done = 8;
+    while done < bytes.len() {
+        let next = done.min(bytes.len() - done);
+        bytes.copy_within(..next, done);
+        done += next;
+    }
+}
+
+/// Whether they are such.
+pub fn is_stamped(bytes: &[u8], with: u64) -> bool {
+    bytes[..8] == with.to_ne_bytes() && bytes[8..] == bytes[..bytes.len() - 8]
 }
 
 pub fn memfd(length: usize) -> Fd {

@@ -67,7 +67,7 @@ impl Scene {
 
 fn word(device: &Rc<Pinning>, held: &Held, address: usize) -> u64 {
     let mut word = [0; 8];
-    device.read(held.lkey, address, &mut word);
+    device.read(held, address, &mut word);
     u64::from_ne_bytes(word)
 }
 

@@ -4,9 +4,10 @@ pub mod block;
 mod events;
 mod model;
 mod pinning;
+mod real;
 mod rules;
 
-use super::Terms;
+use super::{Held, Registrar, Terms};
 use model::Model;
 use pinning::Pinning;
 use std::rc::Rc;
@@ -15,8 +16,8 @@ use std::sync::{Mutex, MutexGuard};
 /// What a test can make a device do.
 pub trait Device {
     /// What lies at `address` in the registration's pages.
-    fn read(&self, key: u32, address: usize, into: &mut [u8]);
-    fn write(&self, key: u32, address: usize, from: &[u8]);
+    fn read(&self, held: &Held, address: usize, into: &mut [u8]);
+    fn write(&self, held: &Held, address: usize, from: &[u8]);
 }
 
 /// One at a time: they look at the mappings of the whole process.
@@ -43,14 +44,11 @@ fn device() -> Option<Rc<Pinning>> {
     device
 }
 
-#[test]
-fn a_random_program_and_the_device_see_the_same() {
-    let _alone = alone();
-    let Some(device) = device() else { return };
+/// 10^5 steps and their checks, half of them with little room.
+fn random_programs(device: impl Device + Registrar + Clone) {
     let seeds = std::env::var("MAYFLY_TEST_SEEDS").ok();
     let seeds = seeds.and_then(|s| s.parse().ok()).unwrap_or(1);
     for seed in 1..=seeds {
-        // Much room, then little.
         for (pinned, kept) in [(1 << 30, 64), (200 << 10, 5)] {
             let terms = Terms {
                 pinned,
@@ -64,5 +62,21 @@ fn a_random_program_and_the_device_see_the_same() {
             assert!(model.looks > 10_000, "{} looks", model.looks);
             assert!(model.hits > 500, "{} hits", model.hits);
         }
+    }
+}
+
+#[test]
+fn a_random_program_and_the_device_see_the_same() {
+    let _alone = alone();
+    if let Some(device) = device() {
+        random_programs(device);
+    }
+}
+
+#[test]
+fn a_random_program_and_a_real_device_see_the_same() {
+    let _alone = alone();
+    if let Some(rig) = real::Rig::open() {
+        random_programs(rig);
     }
 }

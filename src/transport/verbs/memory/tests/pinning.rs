@@ -1,7 +1,7 @@
 //! A device without a device: io_uring's registered buffers are pinned as a verbs device pins memory (for long, for
 //! writing), and its fixed reads and writes go to the pages, not to the addresses.
 
-use super::super::{Refused, Region, Registrar, Rights};
+use super::super::{Held, Refused, Region, Registrar, Rights};
 use super::block::{memfd, RW};
 use super::Device;
 use crate::transport::os::{check, errno, Fd};
@@ -210,17 +210,17 @@ impl Registrar for Rc<Pinning> {
 }
 
 impl Device for Rc<Pinning> {
-    fn read(&self, key: u32, address: usize, into: &mut [u8]) {
-        self.transfer(5, key, address, into.len());
+    fn read(&self, held: &Held, address: usize, into: &mut [u8]) {
+        self.transfer(5, held.lkey, address, into.len());
         // SAFETY: pointer and length are those of a live slice.
         let n = unsafe { libc::pread(self.scratch.0, into.as_mut_ptr().cast(), into.len(), 0) };
         assert_eq!(n, into.len() as isize);
     }
 
-    fn write(&self, key: u32, address: usize, from: &[u8]) {
+    fn write(&self, held: &Held, address: usize, from: &[u8]) {
         // SAFETY: as above.
         let n = unsafe { libc::pwrite(self.scratch.0, from.as_ptr().cast(), from.len(), 0) };
         assert_eq!(n, from.len() as isize);
-        self.transfer(4, key, address, from.len());
+        self.transfer(4, held.lkey, address, from.len());
     }
 }

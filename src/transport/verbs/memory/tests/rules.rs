@@ -45,7 +45,7 @@ impl Scene {
     fn sees(&self, held: &Held, offset: usize) -> u64 {
         let mut word = [0; 8];
         self.device
-            .read(held.lkey, self.block.address() + offset, &mut word);
+            .read(held, self.block.address() + offset, &mut word);
         u64::from_ne_bytes(word)
     }
 }
