@@ -1,6 +1,7 @@
 //! A thousand ranks at a rendezvous, without their programs: opens a job, joins every member over a connection of its
 //! own (in TLS, when the URL says so), lets them exchange blobs of an address' size down the tree and at a fence, and
-//! says how long each took. `crowd URL MEMBERS [BLOB-BYTES]`; the operator's key is in MAYFLY_OPERATOR_KEY.
+//! says how long each took. `crowd URL MEMBERS [BLOB-BYTES [processes]]`; the operator's key is in MAYFLY_OPERATOR_KEY.
+//! With `processes` every member is a process of its own, as ranks are.
 
 use mayfly::rendezvous::dial::{connect, upgrade, Stream};
 use mayfly::rendezvous::message::{
@@ -8,7 +9,7 @@ use mayfly::rendezvous::message::{
 };
 use mayfly::rendezvous::operator::Operator;
 use mayfly::rendezvous::place::Place;
-use mayfly::rendezvous::server::JobRequest;
+use mayfly::rendezvous::server::{JobCreated, JobRequest};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -40,6 +41,53 @@ fn main() {
     }
 }
 
+/// What a member that is a process of its own gets: job, secret and rank.
+const MEMBER: &str = "MAYFLY_CROWD_MEMBER";
+
+/// Every member in a process of its own, which waits for the others at the exchanges only.
+fn processes(made: &JobCreated, size: u32, began: Instant) -> Result<()> {
+    let say = |e: std::io::Error| format!("a process: {e}");
+    let own = std::env::current_exe().map_err(say)?;
+    let mut children = Vec::new();
+    for rank in 0..size {
+        let mut command = std::process::Command::new(&own);
+        command.args(std::env::args_os().skip(1));
+        command.env(MEMBER, format!("{} {} {rank}", made.job, made.secret));
+        children.push(command.spawn().map_err(say)?);
+    }
+    let took = began.elapsed().as_secs_f64();
+    println!("{size} processes started after {took:.2} s");
+    let mut failed = 0;
+    for mut child in children {
+        failed += u32::from(!child.wait().map_err(say)?.success());
+    }
+    let took = began.elapsed().as_secs_f64();
+    println!("{size} processes joined, exchanged, fenced and left after {took:.2} s");
+    match failed {
+        0 => Ok(()),
+        n => Err(format!("{n} of {size} failed")),
+    }
+}
+
+/// One such member.
+async fn alone(place: Place, said: &str, size: u32, blob: usize) -> Result<()> {
+    let words: Vec<&str> = said.split(' ').collect();
+    let [job, secret, rank] = words[..] else {
+        return Err(format!("{MEMBER} says nothing useful"));
+    };
+    let what = "it is given nonsense";
+    let job = Job {
+        place,
+        job: unhex(job).ok_or(what)?,
+        secret: unhex(secret).ok_or(what)?,
+        size,
+        blob,
+        stage: Barrier::new(1),
+        door: Semaphore::new(1),
+    };
+    member(Arc::new(job), rank.parse().map_err(|_| what)?).await
+}
+
 async fn crowd() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |at: usize, or: u32| arguments.get(at).and_then(|n| n.parse().ok()).unwrap_or(or);
@@ -48,6 +96,9 @@ async fn crowd() -> Result<()> {
         .ok_or("usage: crowd URL MEMBERS [BLOB-BYTES]")?;
     let place = Place::parse(url)?;
     let (size, blob) = (number(1, 1_000), number(2, 200) as usize);
+    if let Ok(said) = std::env::var(MEMBER) {
+        return alone(place, &said, size, blob).await;
+    }
     let key = std::env::var("MAYFLY_OPERATOR_KEY").unwrap_or_default();
     let operator = Operator::new(place.clone(), key)?;
     let wanted = JobRequest {
@@ -58,6 +109,9 @@ async fn crowd() -> Result<()> {
         ..JobRequest::new(size)
     };
     let made = operator.create(&wanted).await?;
+    if arguments.get(3).is_some_and(|word| word == "processes") {
+        return processes(&made, size, Instant::now());
+    }
     let what = "the rendezvous answers nonsense";
     let job = Arc::new(Job {
         place,
