@@ -11,6 +11,7 @@ use crate::transport::Known;
 use crate::wire::address::{Address, Segment};
 use crate::{fail, info};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// With more peers on the machine, segments are mapped on first use only.
 const EAGER: usize = 64;
@@ -250,6 +251,9 @@ impl Links {
             return;
         };
         self.losses.append(&mut verbs.losses);
+        if let Some(why) = verbs.is_over().map(str::to_string) {
+            return self.leave_verbs(why);
+        }
         for peer in std::mem::take(&mut verbs.wanted) {
             if let Ok(address) = self.known.address(peer) {
                 verbs.introduce(peer, &address);
@@ -275,6 +279,23 @@ impl Links {
                 Err(no_tcp) => self
                     .losses
                     .push((peer, format!("verbs: {why}; tcp: {no_tcp}"))),
+            }
+        }
+    }
+
+    /// The device is gone and nothing is under way by it: it is closed, or its removal would wait for the end of the job.
+    /// Peers to which nothing went yet are chosen a transport anew.
+    #[cold]
+    fn leave_verbs(&mut self, why: String) {
+        info!("rank {} has no verbs any more: {why}", self.me.0);
+        if let Some(mut verbs) = self.verbs.take() {
+            verbs.close(Duration::ZERO);
+        }
+        self.without.verbs = why;
+        let lost: Vec<PeerId> = self.losses.iter().map(|(peer, _)| *peer).collect();
+        for (rank, route) in (0..).zip(&mut self.routes) {
+            if *route == Route::Verbs && !lost.contains(&PeerId(rank)) {
+                *route = Route::Unknown;
             }
         }
     }

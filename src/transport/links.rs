@@ -329,7 +329,7 @@ impl Links {
             self.effort = verbs.effort();
             let news =
                 !(verbs.losses.is_empty() && verbs.wanted.is_empty() && verbs.refused.is_empty());
-            if news {
+            if news || verbs.is_over().is_some() {
                 moved = true;
                 self.hear_of_verbs();
             }

@@ -40,6 +40,8 @@ pub struct Verbs {
     reception: Reception,
     bed: Bed,
     watch: Watch,
+    /// The device is gone, and why.
+    gone: Option<String>,
     opened: Opened,
     turn: u32,
     /// Peers that came before they were introduced.
@@ -137,6 +139,7 @@ impl Verbs {
             reception: Reception::new(ud, port, able, settings),
             bed,
             watch,
+            gone: None,
             opened,
             turn: 0,
             wanted: Vec::new(),
@@ -175,6 +178,13 @@ impl Verbs {
     /// Is there, or will there be, any connection?
     pub fn used(&self) -> bool {
         !self.traffic.pairs.is_empty() || self.reception.asks()
+    }
+
+    /// Why there is no device any more, when nothing is under way by it and nothing to be said of it: it can be closed.
+    #[inline]
+    pub fn is_over(&self) -> Option<&str> {
+        let why = self.gone.as_deref()?;
+        (!self.used() && self.losses.is_empty() && self.refused.is_empty()).then_some(why)
     }
 
     /// What a poll is worth, in looks at memory.
@@ -248,6 +258,7 @@ impl Verbs {
                 Gone::Device(why) => {
                     self.traffic.fail_all(&why);
                     // It will not come back.
+                    self.gone = Some(why);
                     return;
                 }
             }

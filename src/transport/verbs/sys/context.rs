@@ -39,11 +39,15 @@ impl Devices {
         let raw = unsafe { (self.library.calls.open_device)(device) };
         if raw.is_null() {
             let mut error = Error::last("ibv_open_device", &called);
-            if matches!(error.errno, libc::EACCES | libc::EPERM | libc::ENOENT) {
-                // SAFETY: as above.
-                let file = text(unsafe { (*device).dev_name.as_ptr() });
-                error.hint =
-                    format!("/dev/infiniband/{file} must be readable and writable for this user");
+            // SAFETY: as above.
+            let file = format!(
+                "/dev/infiniband/{}",
+                text(unsafe { (*device).dev_name.as_ptr() })
+            );
+            // The library tries another way when it may not open the file, and tells of that.
+            if let Err(denied) = usable(&file) {
+                error.errno = denied;
+                error.hint = format!("{file} must be readable and writable for this user");
             }
             return Err(error);
         }
@@ -55,6 +59,16 @@ impl Devices {
         };
         nonblocking(context.events_fd());
         Ok(Arc::new(context))
+    }
+}
+
+/// May this process read and write the file?
+fn usable(path: &str) -> Result<(), i32> {
+    let path = std::ffi::CString::new(path).map_err(|_| libc::EINVAL)?;
+    // SAFETY: the path ends with a zero and lives through the call.
+    match unsafe { libc::access(path.as_ptr(), libc::R_OK | libc::W_OK) } {
+        0 => Ok(()),
+        _ => Err(errno()),
     }
 }
 
