@@ -94,8 +94,8 @@ impl<H: Hall> Ends for Floor<'_, H> {
         self.refused.push((PeerId(peer), why));
     }
 
-    fn post(&mut self, peer: u32, to: &VerbsAddress, hello: &[u8; HELLO]) -> Result<(), String> {
-        self.ud.send(peer, to, hello)
+    fn post(&mut self, _: u32, to: &VerbsAddress, hello: &[u8; HELLO]) -> Result<(), String> {
+        self.ud.send(to, hello)
     }
 }
 

@@ -56,7 +56,9 @@ impl Port {
 
 /// The queue pair and what it uses. The order is that of the end: the pair goes before its memory.
 pub struct Ud {
-    ways: HashMap<u32, Ah>,
+    /// By address and LID: ranks of one machine share one. The first is made at the start, lest a peer is not told that
+    /// the device has no more of anything.
+    ways: HashMap<([u8; 16], u16), Ah>,
     qp: Qp,
     cq: Arc<Cq>,
     pd: Arc<Pd>,
@@ -104,6 +106,9 @@ impl Ud {
         };
         let all: Vec<u32> = (0..RECEIVES as u32).collect();
         ud.post(&all)?;
+        let own = ud.address(0);
+        let way = Ah::new(pd, &port.route(&own))?;
+        ud.ways.insert((own.gid, own.lid), way);
         Ok(ud)
     }
 
@@ -190,16 +195,12 @@ impl Ud {
     ///
     /// # Errors
     /// One line: there is no way to that port, or the device has failed.
-    pub fn send(
-        &mut self,
-        peer: u32,
-        to: &VerbsAddress,
-        hello: &[u8; HELLO],
-    ) -> Result<(), String> {
+    pub fn send(&mut self, to: &VerbsAddress, hello: &[u8; HELLO]) -> Result<(), String> {
         if let Some(why) = &self.broken {
             return Err(why.clone());
         }
-        if !self.ways.contains_key(&peer) {
+        let way = (to.gid, to.lid);
+        if !self.ways.contains_key(&way) {
             // A way must live until what was sent by it has left.
             if self.ways.len() >= WAYS && self.free.len() == SENDS {
                 self.ways.clear();
@@ -213,9 +214,9 @@ impl Ud {
                 }
                 made => made?,
             };
-            self.ways.insert(peer, ah);
+            self.ways.insert(way, ah);
         }
-        let (Some(ah), Some(number)) = (self.ways.get(&peer), self.free.pop()) else {
+        let (Some(ah), Some(number)) = (self.ways.get(&way), self.free.pop()) else {
             return Ok(());
         };
         let slot = RECEIVES as u32 + number;
