@@ -403,3 +403,48 @@ fn barrier_with(
     barrier.wait();
     false
 }
+
+/// On a device alone: a peer that ends without a word (its queue pair is no more) is found by a probe, and before that
+/// nothing is said of it. What was under way ends first.
+#[test]
+fn a_silent_end_is_found_by_a_probe() {
+    for over in all().into_iter().filter(|o| matches!(o, Over::Verbs(..))) {
+        for under_way in [false, true] {
+            let (mut both, _station) = cluster(over, 2);
+            let mut other = both.pop().expect("two");
+            let mut links = both.pop().expect("two");
+            let (mut mine, mut theirs) = (Checker::new(0, 2), Checker::new(1, 2));
+            let mut there = vec![7u8; 4096];
+            let mut here = vec![0u8; 4096];
+            let length = there.len();
+            let exposed = other.expose(PeerId(0), there.as_mut_ptr(), length, Access::Read);
+            let at = there.as_ptr() as u64;
+            for number in 0..2 {
+                while post(&mut links, 0, 1, number, 8) != Sent::Done {
+                    links.poll(&mut mine);
+                    other.poll(&mut theirs);
+                }
+                while theirs.next[0] <= number {
+                    links.poll(&mut mine);
+                    other.poll(&mut theirs);
+                }
+            }
+            drop(other);
+            if let (true, true, Some(exposed)) = (under_way, has_calls(over), exposed) {
+                let into = here.as_mut_ptr();
+                let begun = links.get(PeerId(1), into, at, exposed.key, length, 5);
+                assert_eq!(begun, Begun::Yes);
+            }
+            let begin = std::time::Instant::now();
+            while mine.lost.is_empty() {
+                links.probe(PeerId(1));
+                links.poll(&mut mine);
+                links.sleep(Duration::from_millis(50));
+                assert!(begin.elapsed() < Duration::from_secs(20), "never found");
+            }
+            let ended = mine.finished.iter().all(|f| !f.1);
+            assert!(ended && mine.ended_before_loss == Some(mine.finished.len()));
+            drop(there);
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 use crate::transport::onesided::{Access, Atomic, Begun};
 use crate::transport::verbs::buffers::Region;
+use crate::transport::verbs::frame::What;
 use crate::transport::verbs::link::{Link, Stage};
 use crate::transport::verbs::memory::{Hold as Registration, Use};
 use crate::transport::verbs::peer::{ATOMICS, READS, WRITES};
@@ -374,11 +375,16 @@ impl Traffic {
     /// Writes nothing to the peer, which its device answers alone: whether it is there comes out. What is under way with
     /// an answer says that as well.
     pub fn probe(&mut self, peer: u32) {
-        let able = self.able(peer, WRITES).is_ok() && self.asked < self.askable;
+        let writes = self.able(peer, WRITES).is_ok();
         let Some(Some(link)) = self.links.get_mut(peer as usize) else {
             return;
         };
-        if !able || link.queue.asked() > 0 {
+        if link.queue.asked() > 0 || self.asked >= self.askable {
+            return;
+        }
+        if !writes {
+            // It has nothing but sends, or there is little room; that needs a credit, of which one is kept.
+            self.tell_and_ask(peer, What::Credit, true);
             return;
         }
         let (number, _) = link.queue.post(None, true);

@@ -121,6 +121,11 @@ impl Traffic {
 
     /// Sends a message that is no frame; false: not now.
     pub fn tell(&mut self, peer: u32, what: What) -> bool {
+        self.tell_and_ask(peer, what, what == What::Bye)
+    }
+
+    /// The same; `wish`: its completion is asked for.
+    pub fn tell_and_ask(&mut self, peer: u32, what: What, wish: bool) -> bool {
         let Some(link) = &mut self.links[peer as usize] else {
             return true;
         };
@@ -131,7 +136,7 @@ impl Traffic {
             return false;
         }
         let bytes = link.prefix(what).encode();
-        let (number, ask) = link.queue.post(None, what == What::Bye);
+        let (number, ask) = link.queue.post(None, wish);
         self.asked += u32::from(ask);
         let inline = bytes.len() <= link.inline;
         let mut buffer = None;
