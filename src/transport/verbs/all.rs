@@ -222,6 +222,7 @@ impl Verbs {
             moved |= self.receive();
         }
         if self.turn.is_multiple_of(NEWS) {
+            self.traffic.memory.tidy();
             self.listen();
         }
         if !self.traffic.losses.is_empty() {
