@@ -342,6 +342,9 @@ impl Verbs {
 
     /// Begins something with a peer that has to be met first, perhaps.
     fn met(&mut self, peer: PeerId, begin: impl FnOnce(&mut Traffic) -> Begun) -> Begun {
+        if self.way == Way::Pieces {
+            return Begun::No;
+        }
         if self.traffic.is_new(peer.0) {
             self.meet(peer);
             return Begun::Busy;
