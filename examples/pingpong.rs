@@ -1,5 +1,5 @@
 //! Latency and bandwidth of the links alone, between two processes pinned to the first two cores:
-//! `cargo run --release --no-default-features --example pingpong [shm|tcp] [spin|sleep]`.
+//! `cargo run --release --no-default-features --example pingpong [shm|tcp|verbs] [spin|yield|sleep]`.
 
 use mayfly::base::config::Config;
 use mayfly::base::id::PeerId;
@@ -44,15 +44,27 @@ fn send(links: &mut Links, count: &mut Count, to: PeerId, length: usize) {
     }
 }
 
-fn receive(links: &mut Links, count: &mut Count, until: u64, sleep: bool) {
+/// What is done when there is nothing to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Idle {
+    Spin,
+    Yield,
+    Sleep,
+}
+
+fn receive(links: &mut Links, count: &mut Count, until: u64, idle: Idle) {
     while count.frames < until {
-        if !links.poll(count) && sleep {
-            links.sleep(Duration::from_secs(1));
+        if !links.poll(count) {
+            match idle {
+                Idle::Spin => (),
+                Idle::Yield => std::thread::yield_now(),
+                Idle::Sleep => links.sleep(Duration::from_secs(1)),
+            }
         }
     }
 }
 
-fn rank(me: u32, links: &mut Links, sleep: bool) {
+fn rank(me: u32, links: &mut Links, idle: Idle) {
     let other = PeerId(1 - me);
     let mut count = Count {
         frames: 0,
@@ -68,9 +80,9 @@ fn rank(me: u32, links: &mut Links, sleep: bool) {
             for round in at * batch..(at + 1) * batch {
                 if me == 0 {
                     send(links, &mut count, other, length);
-                    receive(links, &mut count, first + round + 1, sleep);
+                    receive(links, &mut count, first + round + 1, idle);
                 } else {
-                    receive(links, &mut count, first + round + 1, sleep);
+                    receive(links, &mut count, first + round + 1, idle);
                     send(links, &mut count, other, length);
                 }
             }
@@ -88,11 +100,11 @@ fn rank(me: u32, links: &mut Links, sleep: bool) {
         for _ in 0..frames {
             send(links, &mut count, other, length);
         }
-        receive(links, &mut count, first + 1, sleep);
+        receive(links, &mut count, first + 1, idle);
         let rate = (frames * length as u64) as f64 / start.elapsed().as_secs_f64() / 1e9;
         println!("{length:>8} bytes: {rate:.2} GB/s");
     } else {
-        receive(links, &mut count, first + frames, sleep);
+        receive(links, &mut count, first + frames, idle);
         let goodbye = Header::new(Kind::Goodbye);
         while links.send(other, &goodbye, |_| ()) != Sent::Done {
             links.poll(&mut count);
@@ -106,7 +118,12 @@ fn rank(me: u32, links: &mut Links, sleep: bool) {
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     let transport = args.get(1).cloned().unwrap_or("shm".to_string());
-    let sleep = args.get(2).is_some_and(|a| a == "sleep");
+    let how = args.get(2).cloned().unwrap_or("spin".to_string());
+    let idle = match how.as_str() {
+        "sleep" => Idle::Sleep,
+        "yield" => Idle::Yield,
+        _ => Idle::Spin,
+    };
     let me = u32::from(args.get(3).is_some());
     let config = Config::from_lookup(|name| match name {
         "MAYFLY_TRANSPORT" if transport != "both" => Some(transport.clone()),
@@ -137,14 +154,10 @@ fn main() {
         links
             .introduce(vec![read(theirs), mine])
             .expect("introduced");
-        rank(1, &mut links, sleep);
+        rank(1, &mut links, idle);
     } else {
         let mut child = Command::new(std::env::current_exe().expect("path"))
-            .args([
-                transport.as_str(),
-                if sleep { "sleep" } else { "spin" },
-                "1",
-            ])
+            .args([transport.as_str(), how.as_str(), "1"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -157,12 +170,8 @@ fn main() {
         links
             .introduce(vec![mine, read(theirs)])
             .expect("introduced");
-        println!(
-            "{} {}",
-            links.transport_of(PeerId(1)),
-            if sleep { "sleeping" } else { "spinning" }
-        );
-        rank(0, &mut links, sleep);
+        println!("{} {how}", links.transport_of(PeerId(1)));
+        rank(0, &mut links, idle);
         child.wait().expect("its end");
     }
     links.close();

@@ -4,14 +4,14 @@ use crate::base::config::Config;
 use crate::base::id::PeerId;
 use crate::transport::onesided::{Access, Atomic, Begun, Way};
 use crate::transport::tcp::Keys;
-use crate::transport::verbs::device::{self, Atomics, Opened, Wish};
+use crate::transport::verbs::device::{self, Atomics, Wish};
 use crate::transport::verbs::frame::What;
 use crate::transport::verbs::link::Stage;
 use crate::transport::verbs::meet::Settings;
 use crate::transport::verbs::memory::Hold as Registration;
 use crate::transport::verbs::peer::{ATOMICS, READS, WRITES};
 use crate::transport::verbs::reception::{Able, Reception};
-use crate::transport::verbs::sleep::Bed;
+use crate::transport::verbs::sleep::{Bed, Who};
 use crate::transport::verbs::sys::{Channel, Fork, Gone, Pd, Watch};
 use crate::transport::verbs::traffic::{Ground, Traffic};
 use crate::transport::verbs::ud::{Port, Ud};
@@ -42,7 +42,7 @@ pub struct Verbs {
     watch: Watch,
     /// The device is gone, and why.
     gone: Option<String>,
-    opened: Opened,
+    software: bool,
     turn: u32,
     /// Peers that came before they were introduced.
     pub(in crate::transport) wanted: Vec<PeerId>,
@@ -118,7 +118,6 @@ impl Verbs {
             software: limits.software,
         };
         let settings = Settings {
-            me: options.me.0,
             job: options.job,
             token: options.token,
             keys,
@@ -130,8 +129,10 @@ impl Verbs {
         let ud = Ud::open(&pd, &channel, port)?;
         let bed = Bed::new().map_err(|e| format!("epoll_create1: {e}"))?;
         let watch = Watch::new(context);
-        for fd in std::iter::once(channel.fd()).chain(watch.descriptors()) {
-            bed.watch(fd).map_err(|e| format!("epoll_ctl: {e}"))?;
+        let lying = |e: std::io::Error| format!("epoll_ctl: {e}");
+        bed.watch(channel.fd(), Who::Channel).map_err(lying)?;
+        for fd in watch.descriptors() {
+            bed.watch(fd, Who::Device).map_err(lying)?;
         }
         Ok(Some(Verbs {
             way,
@@ -140,7 +141,7 @@ impl Verbs {
             bed,
             watch,
             gone: None,
-            opened,
+            software: limits.software,
             turn: 0,
             wanted: Vec::new(),
             refused: Vec::new(),
@@ -167,7 +168,7 @@ impl Verbs {
     /// # Errors
     /// The system's.
     pub fn watch(&self, fd: i32) -> std::io::Result<()> {
-        self.bed.watch(fd)
+        self.bed.watch(fd, Who::Other)
     }
 
     /// The largest payload of a frame, bytes.
@@ -190,7 +191,7 @@ impl Verbs {
     /// What a poll is worth, in looks at memory.
     #[inline]
     pub fn effort(&self) -> u32 {
-        EFFORT[usize::from(self.opened.limits.software)]
+        EFFORT[usize::from(self.software)]
     }
 
     #[inline]
@@ -385,14 +386,18 @@ impl Verbs {
     }
 
     /// Sleeps until something may have arrived, or a watched descriptor is readable.
-    pub fn wait(&self, limit: Duration) {
-        self.bed.wait(limit);
+    pub fn wait(&mut self, limit: Duration) {
+        let woken = self.bed.wait(limit);
+        if woken.channel {
+            self.traffic.rise();
+        }
+        if woken.device {
+            self.listen();
+        }
     }
 
     /// After a sleep, or after one that was not to be.
     pub fn rise(&mut self) {
-        self.traffic.rise();
-        self.listen();
         // The next poll looks at hellos.
         self.turn = HELLOS - 1;
     }
@@ -413,9 +418,8 @@ impl Verbs {
                 break;
             }
             if self.traffic.arm() {
-                self.bed.wait(Duration::from_millis(20));
+                self.wait(Duration::from_millis(20));
             }
-            self.traffic.rise();
         }
         for peer in 0..self.traffic.links.len() as u32 {
             self.traffic.remove(peer);

@@ -5,6 +5,24 @@ use crate::transport::verbs::traffic::Traffic;
 use std::io;
 use std::time::Duration;
 
+/// Whose a descriptor is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Who {
+    /// The completion channel.
+    Channel,
+    /// The device's own news.
+    Device,
+    /// Another transport.
+    Other,
+}
+
+/// Who ended a sleep.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Woken {
+    pub channel: bool,
+    pub device: bool,
+}
+
 /// Descriptors of which any ends a sleep.
 pub struct Bed {
     epoll: Fd,
@@ -23,22 +41,28 @@ impl Bed {
     ///
     /// # Errors
     /// The system's.
-    pub fn watch(&self, fd: i32) -> io::Result<()> {
+    pub fn watch(&self, fd: i32, who: Who) -> io::Result<()> {
         let mut event = libc::epoll_event {
             events: libc::EPOLLIN as u32,
-            u64: fd as u64,
+            u64: who as u64,
         };
         // SAFETY: the event lives through the call.
         check(unsafe { libc::epoll_ctl(self.epoll.0, libc::EPOLL_CTL_ADD, fd, &mut event) })?;
         Ok(())
     }
 
-    /// Sleeps at most this long; which descriptors ended it is not said.
-    pub fn wait(&self, limit: Duration) {
+    /// Sleeps at most this long.
+    pub fn wait(&self, limit: Duration) -> Woken {
         let milliseconds = limit.as_nanos().div_ceil(1_000_000).min(3_600_000) as i32;
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; 4];
         // SAFETY: the events' length is theirs.
-        unsafe { libc::epoll_wait(self.epoll.0, events.as_mut_ptr(), 4, milliseconds) };
+        let count = unsafe { libc::epoll_wait(self.epoll.0, events.as_mut_ptr(), 4, milliseconds) };
+        let mut woken = Woken::default();
+        for event in &events[..count.max(0) as usize] {
+            woken.channel |= event.u64 == Who::Channel as u64;
+            woken.device |= event.u64 == Who::Device as u64;
+        }
+        woken
     }
 }
 
