@@ -87,6 +87,12 @@ impl Verbs {
         }
         let pd = Pd::new(context)?;
         let channel = Channel::new(context)?;
+        let rings = match options.config.verbs_eager.as_str() {
+            "" => !limits.software,
+            "ring" => true,
+            "send" => false,
+            other => return Err(format!("MAYFLY_VERBS_EAGER={other} is none of ring, send")),
+        };
         // In pieces mode nothing but sends is used.
         let rdma = way != Way::Pieces;
         let most = if limits.software { PART } else { LARGE };
@@ -97,6 +103,7 @@ impl Verbs {
             requests: limits.sends,
             shared_requests: limits.receives,
             completions: limits.completions,
+            rings: rdma && rings,
             part: most.min(limits.message as usize).max(4096),
             fork_safe: limits.fork != Fork::Unsafe,
             reads: rdma && limits.reads_here > 0,
@@ -118,6 +125,7 @@ impl Verbs {
             software: limits.software,
         };
         let settings = Settings {
+            me: options.me.0,
             job: options.job,
             token: options.token,
             keys,
@@ -381,7 +389,8 @@ impl Verbs {
     }
 
     /// The longest that a sleep may take.
-    pub fn nap(&self, limit: Duration) -> Duration {
+    pub fn nap(&mut self, limit: Duration) -> Duration {
+        let limit = self.traffic.nap(limit);
         self.reception.nap(limit)
     }
 

@@ -52,11 +52,10 @@ impl Credit {
         self.limit != self.sent
     }
 
-    /// A message goes; it carries [`Credit::promise`].
+    /// A message goes; it carries [`Credit::promise`], so [`Credit::tell`] follows.
     #[inline]
     pub fn send(&mut self) {
         self.sent = self.sent.wrapping_add(1);
-        self.told = self.taken;
     }
 
     /// What the peer may have sent in all, as messages to it say.
@@ -65,7 +64,7 @@ impl Credit {
         self.taken.wrapping_add(self.width)
     }
 
-    /// The peer was told [`Credit::promise`] by another way than a message.
+    /// The peer is told [`Credit::promise`].
     #[inline]
     pub fn tell(&mut self) {
         self.told = self.taken;
@@ -158,6 +157,7 @@ mod tests {
                     0 if mine.to_send > 0 && mine.credit.may_send() => {
                         theirs.inbox.push_back((mine.credit.promise(), true));
                         mine.credit.send();
+                        mine.credit.tell();
                         mine.to_send -= 1;
                         moved = true;
                     }
@@ -174,6 +174,8 @@ mod tests {
                         if mine.credit.is_due() && mine.credit.may_return() {
                             theirs.inbox.push_back((mine.credit.promise(), false));
                             mine.credit.send();
+                            mine.credit.tell();
+                            mine.credit.tell();
                             mine.alone += 1;
                             moved = true;
                         }

@@ -16,10 +16,8 @@ pub enum What {
     Frame = 1,
     /// Nothing: the prefix itself is the message.
     Credit = 2,
-    /// Where the receiver may write frames to: address (8 bytes), key (4), size (4).
-    Ring = 3,
     /// The sender closes its links and sends nothing more.
-    Bye = 4,
+    Bye = 3,
 }
 
 /// 16 bytes, little endian.
@@ -55,8 +53,7 @@ impl Prefix {
         let what = match bytes[0] {
             1 => What::Frame,
             2 => What::Credit,
-            3 => What::Ring,
-            4 => What::Bye,
+            3 => What::Bye,
             _ => return None,
         };
         Some(Prefix {
@@ -111,7 +108,7 @@ mod tests {
         for length in 0..bytes.len() {
             assert!(read(&bytes[..length]).is_none(), "{length} bytes");
         }
-        for what in [What::Credit, What::Ring, What::Bye] {
+        for what in [What::Credit, What::Bye] {
             let alone = Prefix { what, ..prefix };
             let (p, h, rest) = read(&alone.encode())
                 .map(|(p, h, r)| (p, h, r.len()))

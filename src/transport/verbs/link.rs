@@ -1,6 +1,8 @@
 //! One peer, as the links by verbs see it: its queue pair, and what is known of both ends.
 
 use crate::transport::verbs::credit::Credit;
+use crate::transport::verbs::frame::{Prefix, What};
+use crate::transport::verbs::lane::{Inward, Outward};
 use crate::transport::verbs::onesided::Rest;
 use crate::transport::verbs::peer::{Local, Terms};
 use crate::transport::verbs::queue::Queue;
@@ -33,6 +35,9 @@ pub struct Link {
     /// The number of the next frame to it, and of the next one from it.
     pub next: u32,
     pub expected: u32,
+    /// The rings of the pair, when there are.
+    pub inward: Option<Inward>,
+    pub outward: Option<Outward>,
     /// Parts of one-sided operations that are not posted yet.
     pub rest: VecDeque<Rest>,
     /// It said goodbye: its end is no loss.
@@ -57,11 +62,39 @@ impl Link {
             queue: Queue::new(depth),
             next: 0,
             expected: 0,
+            inward: None,
+            outward: None,
             rest: VecDeque::new(),
             goodbye: false,
             due: false,
             starved: false,
             said_bye: false,
         }
+    }
+
+    /// The prefix of what goes next.
+    #[inline]
+    pub fn prefix(&self, what: What) -> Prefix {
+        Prefix {
+            what,
+            number: self.next,
+            limit: self.credit.promise(),
+            read: self.inward.as_ref().map_or(0, Inward::promise),
+        }
+    }
+
+    /// Something with that prefix has gone.
+    #[inline]
+    pub fn told(&mut self) {
+        self.credit.tell();
+        if let Some(inward) = &mut self.inward {
+            inward.tell();
+        }
+    }
+
+    /// Is the peer owed news of what was taken, if need be by a message of its own?
+    #[inline]
+    pub fn is_due(&self) -> bool {
+        self.credit.is_due() || self.inward.as_ref().is_some_and(Inward::is_due)
     }
 }

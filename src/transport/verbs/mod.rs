@@ -5,6 +5,7 @@ pub mod buffers;
 pub mod credit;
 pub mod device;
 pub mod frame;
+pub mod lane;
 pub mod link;
 pub mod meet;
 pub mod memory;

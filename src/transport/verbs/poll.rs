@@ -12,7 +12,7 @@ impl Traffic {
     /// Hands what came to `sink`, a bounded part of it; true when anything moved.
     #[inline]
     pub fn poll(&mut self, sink: &mut impl Sink) -> bool {
-        let mut moved = false;
+        let mut moved = !self.ringing.is_empty() && self.poll_rings(sink);
         if !self.stash.is_empty() {
             moved = true;
             for done in std::mem::take(&mut self.stash) {
@@ -28,6 +28,7 @@ impl Traffic {
             }
         }
         if moved {
+            self.naps = 0;
             if let Err(why) = self.receives.post() {
                 self.fail_all(&why);
             }
@@ -94,11 +95,19 @@ impl Traffic {
         sink: &mut impl Sink,
     ) -> Result<(), &'static str> {
         const NONSENSE: &str = "it sent what is no frame";
+        let bytes = self.receives.bytes(id, length).ok_or(NONSENSE)?;
+        let (prefix, _, _) = frame::read(bytes).ok_or(NONSENSE)?;
+        if !self.ringing.is_empty() {
+            self.catch_up(peer, prefix.number, sink);
+        }
         let Some(link) = &mut self.links[peer as usize] else {
             return Ok(());
         };
         let bytes = self.receives.bytes(id, length).ok_or(NONSENSE)?;
         let (prefix, header, payload) = frame::read(bytes).ok_or(NONSENSE)?;
+        if let Some(out) = &mut link.outward {
+            out.read(prefix.read);
+        }
         if link.credit.hear(prefix.limit) {
             link.starved = false;
         }
@@ -124,11 +133,24 @@ impl Traffic {
             }
             _ => (),
         }
-        if !link.due && link.credit.is_due() && link.stage == Stage::Connected {
-            link.due = true;
-            self.due.push(peer);
-        }
+        self.note_debt(peer);
         Ok(())
+    }
+
+    /// A message came from a peer that writes to a ring here, too: what was written before it is taken first. It is there
+    /// already, for one queue pair brings both.
+    fn catch_up(&mut self, peer: u32, number: u32, sink: &mut impl Sink) {
+        loop {
+            match &self.links[peer as usize] {
+                Some(link) if link.inward.is_some() && link.expected != number => (),
+                _ => break,
+            }
+            if !self.drain(peer, sink) {
+                break;
+            }
+        }
+        // It was told that this rank sleeps, and is told now that it does not.
+        self.say_sleep(peer, false);
     }
 
     /// Takes what the device is done with; true when anything was.

@@ -1,7 +1,7 @@
 //! What leaves: frames, and what two ends tell each other about credit and their ends.
 
-use crate::transport::verbs::frame::{write_front, Prefix, What, FRONT};
-use crate::transport::verbs::link::{Link, Stage};
+use crate::transport::verbs::frame::{write_front, What, FRONT};
+use crate::transport::verbs::link::Stage;
 use crate::transport::verbs::queue::Hold;
 use crate::transport::verbs::sys::Work;
 use crate::transport::verbs::traffic::{Traffic, SPARE};
@@ -16,19 +16,6 @@ const SMALL: usize = 512;
 #[inline]
 pub fn id(peer: u32, number: u32) -> u64 {
     u64::from(peer) << 32 | u64::from(number)
-}
-
-impl Link {
-    /// The prefix of what goes next.
-    #[inline]
-    fn prefix(&self, what: What) -> Prefix {
-        Prefix {
-            what,
-            number: self.next,
-            limit: self.credit.promise(),
-            read: 0,
-        }
-    }
 }
 
 impl Traffic {
@@ -47,16 +34,29 @@ impl Traffic {
                 _ => Sent::Lost,
             };
         }
-        if !link.credit.may_send() {
-            link.starved = true;
-            return Sent::Busy;
-        }
         // What follows a put must not arrive before it.
         if link.queue.free() <= SPARE || self.asked >= self.askable || !link.rest.is_empty() {
             self.stuck = true;
             return Sent::Busy;
         }
         let message = FRONT + header.length as usize;
+        if link.may_write(message) {
+            return match link.write(peer, header, fill) {
+                Ok(ask) => {
+                    self.asked += u32::from(ask);
+                    Sent::Done
+                }
+                Err((why, ask)) => {
+                    self.asked += u32::from(ask);
+                    self.breaks(peer, why);
+                    Sent::Lost
+                }
+            };
+        }
+        if !link.credit.may_send() {
+            link.starved = true;
+            return Sent::Busy;
+        }
         let prefix = link.prefix(What::Frame);
         let posted = if message <= link.inline.min(SMALL) {
             let mut small = [MaybeUninit::<u8>::uninit(); SMALL];
@@ -97,6 +97,7 @@ impl Traffic {
         match posted {
             Ok(()) => {
                 link.credit.send();
+                link.told();
                 link.next = link.next.wrapping_add(1);
                 Sent::Done
             }
@@ -132,7 +133,12 @@ impl Traffic {
         if link.stage != Stage::Connected {
             return true;
         }
-        if !link.credit.may_return() || link.queue.free() == 0 || self.asked >= self.askable {
+        // The last credit is for giving credit back.
+        let may = match what {
+            What::Credit if !link.credit.is_due() => link.credit.may_send(),
+            _ => link.credit.may_return(),
+        };
+        if !may || link.queue.free() == 0 || self.asked >= self.askable {
             return false;
         }
         let bytes = link.prefix(what).encode();
@@ -163,7 +169,10 @@ impl Traffic {
         }
         // SAFETY: inline bytes are copied before the call returns, a buffer is kept until the completion.
         match unsafe { link.qp.post(&mut [work]) } {
-            Ok(()) => link.credit.send(),
+            Ok(()) => {
+                link.credit.send();
+                link.told();
+            }
             Err(refused) => {
                 self.unpost(peer, ask);
                 self.breaks(peer, refused.error.to_string());
@@ -179,7 +188,7 @@ impl Traffic {
         while at < self.due.len() {
             let peer = self.due[at];
             let paid = match &self.links[peer as usize] {
-                Some(link) if link.credit.is_due() => self.tell(peer, What::Credit),
+                Some(link) if link.is_due() => self.tell(peer, What::Credit),
                 _ => true,
             };
             if paid {
@@ -189,6 +198,17 @@ impl Traffic {
                 }
             } else {
                 at += 1;
+            }
+        }
+    }
+
+    /// Notes a peer that is to be told what was taken.
+    #[inline]
+    pub fn note_debt(&mut self, peer: u32) {
+        if let Some(link) = &mut self.links[peer as usize] {
+            if !link.due && link.is_due() && link.stage == Stage::Connected {
+                link.due = true;
+                self.due.push(peer);
             }
         }
     }

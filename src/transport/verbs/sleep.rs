@@ -79,6 +79,9 @@ impl Traffic {
         {
             return false;
         }
+        if !self.ringing.is_empty() && (!self.fall_asleep() || self.rings_stir()) {
+            return false;
+        }
         let armed = self.came.arm(false).and_then(|()| match self.asked {
             0 => Ok(()),
             _ => self.went.arm(false),

@@ -5,6 +5,7 @@ use crate::base::id::PeerId;
 use crate::transport::verbs::buffers::{Receives, Sends};
 use crate::transport::verbs::credit;
 use crate::transport::verbs::frame::FRONT;
+use crate::transport::verbs::lane::{Inward, RINGS};
 use crate::transport::verbs::link::{Link, Stage};
 use crate::transport::verbs::memory::{Cache, Terms as Bounds};
 use crate::transport::verbs::onesided::Operations;
@@ -44,6 +45,8 @@ pub struct Ground {
     pub completions: u32,
     /// Bytes that a read or a write moves at most.
     pub part: usize,
+    /// Are there rings?
+    pub rings: bool,
     /// Does registered memory stay right when the program forks?
     pub fork_safe: bool,
     /// Can peers read and write this rank's memory, and do atomics on it?
@@ -79,6 +82,9 @@ pub struct Traffic {
     pub room: Box<[Completion; BATCH]>,
     /// Taken while the rank went to sleep.
     pub stash: Vec<Completion>,
+    /// Peers for whom there is a ring here, and naps since anything came.
+    pub ringing: Vec<u32>,
+    pub naps: u32,
     /// Peers that are owed credit.
     pub due: Vec<u32>,
     /// Peers from whom something came before their connection was known to stand.
@@ -134,6 +140,8 @@ impl Traffic {
             asked: 0,
             room: Box::new([Completion::EMPTY; BATCH]),
             stash: Vec::new(),
+            ringing: Vec::new(),
+            naps: 0,
             due: Vec::new(),
             heard: Vec::new(),
             broken: Vec::new(),
@@ -193,7 +201,12 @@ impl Traffic {
         let mut random = [0; 4];
         let _ = crate::base::os::random(&mut random);
         let can = |able: bool, what: u32| if able { what } else { 0 };
-        let local = Local {
+        let wanted = self.ground.rings && self.ringing.len() < RINGS;
+        // Without a ring it is sent messages.
+        let inward = wanted
+            .then(|| Inward::new(&self.ground.pd))
+            .and_then(Result::ok);
+        let mut local = Local {
             qpn: qp.number(),
             psn: u32::from_le_bytes(random) & 0xff_ffff,
             terms: Terms {
@@ -205,8 +218,14 @@ impl Traffic {
                 ..Terms::default()
             },
         };
+        if let Some(inward) = &inward {
+            inward.offer(&mut local.terms);
+            self.ringing.push(peer);
+        }
         self.pairs.insert(local.qpn, peer);
-        self.links[peer as usize] = Some(Box::new(Link::new(qp, local, self.depth)));
+        let mut link = Box::new(Link::new(qp, local, self.depth));
+        link.inward = inward;
+        self.links[peer as usize] = Some(link);
         Ok(local)
     }
 
@@ -223,6 +242,7 @@ impl Traffic {
         } = *link;
         drop(qp);
         self.end_operations(peer);
+        self.ringing.retain(|p| *p != peer);
         self.pairs.remove(&local.qpn);
         self.receives.release(local.terms.credits as usize);
         self.asked -= queue.asked();
@@ -256,6 +276,7 @@ impl Hall for Traffic {
                 link.stage = Stage::Connected;
                 link.theirs = *theirs;
                 link.credit.hear(theirs.credits);
+                self.open_lane(peer);
             }
         }
     }

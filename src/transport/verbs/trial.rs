@@ -19,7 +19,7 @@ struct End {
     index: u8,
 }
 
-fn end(me: u32) -> End {
+fn end(me: u32, rings: bool) -> End {
     let library = Library::open().expect("libibverbs").expect("a device");
     let devices = library.devices().expect("a list");
     let name = devices.names()[0].to_string();
@@ -33,6 +33,7 @@ fn end(me: u32) -> End {
         requests: what.max_qp_wr as u32,
         shared_requests: what.max_srq_wr as u32,
         completions: what.max_cqe as u32,
+        rings,
         part: 1 << 20,
         fork_safe: true,
         reads: true,
@@ -76,8 +77,8 @@ fn connect(qp: &Qp, mine: &Local, theirs: &Local, gid: [u8; 16], index: u8) {
     .expect("it sends");
 }
 
-fn pair() -> [Traffic; 2] {
-    let mut ends = [end(0), end(1)];
+fn pair(rings: bool) -> [Traffic; 2] {
+    let mut ends = [end(0, rings), end(1, rings)];
     let locals = [0, 1].map(|me: u32| ends[me as usize].traffic.prepare(1 - me).expect("prepared"));
     for me in 0..2 {
         let other = 1 - me;
@@ -135,7 +136,13 @@ fn frames_of_all_sizes_pass_both_ways_at_once() {
     if !is_here() {
         return;
     }
-    let mut ends = pair();
+    for rings in [false, true] {
+        storm(rings);
+    }
+}
+
+fn storm(rings: bool) {
+    let mut ends = pair(rings);
     let mut got = [Count::default(), Count::default()];
     let mut sent = [0u64; 2];
     let (mut busy, mut refused) = (0, 0);
@@ -163,13 +170,20 @@ fn frames_of_all_sizes_pass_both_ways_at_once() {
     assert!(busy > 0 && got.iter().all(|g| g.lost.is_empty()));
 }
 
-/// No check, but figures: one way, a round trip halved, and from where the time goes.
+/// No check, but figures.
 #[test]
 fn small_frames_are_fast() {
     if !is_here() {
         return;
     }
-    let mut ends = pair();
+    for rings in [false, true] {
+        let best = latency(rings);
+        println!("half a round trip of 8 bytes in one thread, rings {rings}: {best} ns");
+    }
+}
+
+fn latency(rings: bool) -> u128 {
+    let mut ends = pair(rings);
     let mut got = [Count::default(), Count::default()];
     const COUNT: u64 = 4000;
     let mut best = u128::MAX;
@@ -185,5 +199,5 @@ fn small_frames_are_fast() {
         }
         best = best.min(begin.elapsed().as_nanos() / 2);
     }
-    println!("half a round trip of 8 bytes in one thread: {best} ns");
+    best
 }

@@ -1,0 +1,323 @@
+//! The rings of a pair: one here that the peer writes to, one there that this rank writes to, and how a rank that sleeps
+//! says so, since no write wakes it.
+//!
+//! Behind each ring lies a word that its owner's peer writes: 1, the peer sleeps, so it is sent messages, which wake it;
+//! 0, it looks at its ring. A record that was on the way when the word changed is found by short naps, each twice as long
+//! as the one before; after [`NAPS`] of them nothing can be on the way any more, or the connection has failed.
+
+use crate::base::id::PeerId;
+use crate::transport::verbs::buffers::Region;
+use crate::transport::verbs::frame::{self, What, FRONT};
+use crate::transport::verbs::link::{Link, Stage};
+use crate::transport::verbs::peer::Terms;
+use crate::transport::verbs::post::id;
+use crate::transport::verbs::ring::{self, Consumer, Producer};
+use crate::transport::verbs::sys::{Access, Pd, Work};
+use crate::transport::verbs::traffic::Traffic;
+use crate::transport::Sink;
+use crate::wire::frame::{Header, Kind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bytes of a ring.
+const RING: usize = 32 << 10;
+/// Bytes of the longest message that goes through it.
+pub const LONGEST: usize = FRONT + 1024;
+/// Rings of a rank at most; peers beyond are sent messages only.
+pub const RINGS: usize = 64;
+/// Records taken from a ring in one poll.
+const BURST: usize = 16;
+/// Naps of a sleeper until it sleeps for good: 1 ms and twice as long each, together more than a record can be on the way.
+const NAPS: u32 = 12;
+
+const _: () = assert!(RING >= ring::least(LONGEST));
+
+/// A peer's way in: the ring here.
+pub struct Inward {
+    region: Region,
+    ring: Consumer,
+    /// The peer was told that this rank sleeps.
+    asleep: bool,
+}
+
+impl Inward {
+    /// # Errors
+    /// One line: no memory, or the device refuses it.
+    pub fn new(pd: &Arc<Pd>) -> Result<Inward, String> {
+        let region = Region::new(pd, RING + 64, Access::WRITE)?;
+        // SAFETY: the region lives beside the consumer, and is zero.
+        let ring = unsafe { Consumer::new(region.at(0), RING, LONGEST) };
+        Ok(Inward {
+            region,
+            ring,
+            asleep: false,
+        })
+    }
+
+    /// Writes it to what the peer is offered.
+    pub fn offer(&self, terms: &mut Terms) {
+        terms.ring = self.region.at(0) as u64;
+        terms.ring_key = self.region.remote_key();
+        terms.ring_size = RING as u32;
+    }
+
+    /// Has the peer said that it sleeps?
+    #[inline]
+    fn sleeps(&self) -> bool {
+        // SAFETY: the word behind the ring, which the device writes at once.
+        unsafe { &*self.region.at(RING).cast::<AtomicU64>() }.load(Ordering::Relaxed) != 0
+    }
+
+    /// Lines that were read, for the peer.
+    #[inline]
+    pub fn promise(&self) -> u32 {
+        self.ring.promise()
+    }
+
+    #[inline]
+    pub fn tell(&mut self) {
+        self.ring.tell();
+    }
+
+    #[inline]
+    pub fn is_due(&self) -> bool {
+        self.ring.is_due()
+    }
+}
+
+/// The way out: a mirror of the ring there.
+pub struct Outward {
+    mirror: Region,
+    ring: Producer,
+    remote: u64,
+    key: u32,
+}
+
+impl Outward {
+    /// # Errors
+    /// One line: the peer has no such ring, or no memory for the mirror.
+    pub fn new(pd: &Arc<Pd>, theirs: &Terms) -> Result<Outward, String> {
+        if theirs.ring_size as usize != RING {
+            return Err("it offers no ring".to_string());
+        }
+        let mirror = Region::new(pd, RING, Access::NONE)?;
+        // SAFETY: the region lives beside the producer, which alone writes it.
+        let ring = unsafe { Producer::new(mirror.at(0), RING, LONGEST) };
+        Ok(Outward {
+            mirror,
+            ring,
+            remote: theirs.ring,
+            key: theirs.ring_key,
+        })
+    }
+
+    /// The peer has read so many lines.
+    #[inline]
+    pub fn read(&mut self, lines: u32) {
+        self.ring.read(lines);
+    }
+}
+
+impl Link {
+    /// May a message of so many bytes go through the ring now?
+    #[inline]
+    pub fn may_write(&self, message: usize) -> bool {
+        match (&self.outward, &self.inward) {
+            (Some(out), Some(inward)) => out.ring.has_room(message) && !inward.sleeps(),
+            _ => false,
+        }
+    }
+
+    /// Sends a frame through the ring, for which there is room. The error is the device's.
+    #[inline]
+    pub fn write(
+        &mut self,
+        peer: u32,
+        header: &Header,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<bool, (String, bool)> {
+        let prefix = self.prefix(What::Frame);
+        let Some(out) = &mut self.outward else {
+            return Ok(false);
+        };
+        let message = FRONT + header.length as usize;
+        let (at, bytes) = out.ring.write(message, |room| {
+            frame::write_front(room, &prefix, header);
+            fill(&mut room[FRONT..]);
+        });
+        let (number, ask) = self.queue.post(None, false);
+        let mut work = Work::write(id(peer, number), out.remote + at as u64, out.key).piece(
+            out.mirror.at(at) as u64,
+            bytes,
+            out.mirror.key(),
+        );
+        if bytes <= self.inline {
+            work = work.inline();
+        }
+        if ask {
+            work = work.signaled();
+        }
+        // SAFETY: the mirror's part is not written again before the peer has read the record, thus after the device.
+        match unsafe { self.qp.post(&mut [work]) } {
+            Ok(()) => {
+                self.told();
+                self.next = self.next.wrapping_add(1);
+                Ok(ask)
+            }
+            Err(refused) => Err((refused.error.to_string(), ask)),
+        }
+    }
+
+    /// Writes to the peer's word whether this rank sleeps. `None`: not now; else whether a completion will come.
+    fn write_word(&mut self, peer: u32, asleep: bool) -> Option<Result<bool, (String, bool)>> {
+        let out = self.outward.as_ref()?;
+        if self.queue.free() == 0 {
+            return None;
+        }
+        let word = u64::from(asleep).to_le_bytes();
+        let (number, ask) = self.queue.post(None, false);
+        let mut work = Work::write(id(peer, number), out.remote + RING as u64, out.key)
+            .piece(word.as_ptr() as u64, word.len(), 0)
+            .inline();
+        if ask {
+            work = work.signaled();
+        }
+        // SAFETY: inline: the word is copied before the call returns.
+        let posted = unsafe { self.qp.post(&mut [work]) };
+        Some(match posted {
+            Ok(()) => Ok(ask),
+            Err(refused) => Err((refused.error.to_string(), ask)),
+        })
+    }
+}
+
+impl Traffic {
+    /// Makes the way out, when both ends have a ring for the other.
+    pub fn open_lane(&mut self, peer: u32) {
+        let Some(link) = &mut self.links[peer as usize] else {
+            return;
+        };
+        // Words are written inline.
+        if link.inward.is_none() || link.inline < 8 || link.theirs.ring_size == 0 {
+            return;
+        }
+        match Outward::new(&self.ground.pd, &link.theirs) {
+            Ok(out) => link.outward = Some(out),
+            Err(why) => crate::debug!("rank {} writes no ring of rank {peer}: {why}", self.me),
+        }
+    }
+
+    /// Looks at all rings; true when anything was there.
+    #[inline]
+    pub fn poll_rings(&mut self, sink: &mut impl Sink) -> bool {
+        let mut moved = false;
+        for at in 0..self.ringing.len() {
+            let peer = self.ringing[at];
+            let stirs = match &self.links[peer as usize] {
+                Some(link) => link.inward.as_ref().is_some_and(|r| r.ring.stirs()),
+                None => false,
+            };
+            if stirs {
+                moved |= self.drain(peer, sink);
+            }
+        }
+        moved
+    }
+
+    /// Takes what is next from a peer's ring; true when anything was.
+    pub fn drain(&mut self, peer: u32, sink: &mut impl Sink) -> bool {
+        let mut moved = false;
+        for _ in 0..BURST {
+            let Some(link) = &mut self.links[peer as usize] else {
+                break;
+            };
+            let Some(inward) = &mut link.inward else {
+                break;
+            };
+            let Some(bytes) = inward.ring.message() else {
+                break;
+            };
+            let length = bytes.len();
+            let Some((prefix, Some(header), payload)) = frame::read(bytes) else {
+                self.breaks(peer, "its ring holds what is no frame".to_string());
+                break;
+            };
+            if prefix.number != link.expected {
+                // What was sent as a message before it is still to come.
+                break;
+            }
+            link.expected = link.expected.wrapping_add(1);
+            link.goodbye |= header.kind == Kind::Goodbye;
+            if link.credit.hear(prefix.limit) {
+                link.starved = false;
+            }
+            if let Some(out) = &mut link.outward {
+                out.read(prefix.read);
+            }
+            sink.frame(PeerId(peer), &header, payload);
+            inward.ring.pass(length);
+            moved = true;
+        }
+        self.note_debt(peer);
+        moved
+    }
+
+    /// Tells those who write rings here that nobody looks at them; false: not everybody could be told.
+    pub fn fall_asleep(&mut self) -> bool {
+        let mut all = true;
+        for at in 0..self.ringing.len() {
+            all &= self.say_sleep(self.ringing[at], true);
+        }
+        all
+    }
+
+    /// Tells a peer, unless it knows, whether this rank sleeps; false: not now.
+    pub fn say_sleep(&mut self, peer: u32, asleep: bool) -> bool {
+        let Some(link) = &mut self.links[peer as usize] else {
+            return true;
+        };
+        if link.stage != Stage::Connected || link.outward.is_none() {
+            return true;
+        }
+        if link.inward.as_ref().is_none_or(|r| r.asleep == asleep) {
+            return true;
+        }
+        if self.asked >= self.askable {
+            return false;
+        }
+        match link.write_word(peer, asleep) {
+            None => false,
+            Some(Ok(asked)) => {
+                self.asked += u32::from(asked);
+                if let Some(inward) = &mut link.inward {
+                    inward.asleep = asleep;
+                }
+                true
+            }
+            Some(Err((why, asked))) => {
+                self.asked += u32::from(asked);
+                self.breaks(peer, why);
+                true
+            }
+        }
+    }
+
+    /// Does anything wait in a ring?
+    pub fn rings_stir(&self) -> bool {
+        self.ringing.iter().any(|peer| {
+            let link = self.links[*peer as usize].as_ref();
+            link.and_then(|l| l.inward.as_ref())
+                .is_some_and(|r| r.ring.stirs())
+        })
+    }
+
+    /// The longest that the next sleep may take; each counts.
+    pub fn nap(&mut self, limit: Duration) -> Duration {
+        if self.ringing.is_empty() || self.naps > NAPS {
+            return limit;
+        }
+        self.naps += 1;
+        limit.min(Duration::from_millis(1 << (self.naps - 1)))
+    }
+}
