@@ -320,10 +320,12 @@ impl Links {
             if !shm.losses.is_empty() {
                 self.losses.append(&mut shm.losses);
             }
-            self.wait_tcp = self.wait_tcp.wrapping_sub(1);
-        } else {
-            self.wait_tcp = 0;
         }
+        // Looks at memory and at completion queues are no system calls, so TCP's turn comes less often beside them.
+        self.wait_tcp = match self.shm.is_some() || self.verbs.is_some() {
+            true => self.wait_tcp.saturating_sub(1),
+            false => 0,
+        };
         if let Some(verbs) = &mut self.verbs {
             moved |= verbs.poll(sink);
             self.effort = verbs.effort();
@@ -333,8 +335,6 @@ impl Links {
                 moved = true;
                 self.hear_of_verbs();
             }
-            // Looks at completion queues are calls, but no system calls.
-            self.wait_tcp = self.wait_tcp.wrapping_sub(1).min(QUIET);
         }
         if self.loud_tcp > 0 || self.wait_tcp == 0 {
             moved |= self.poll_tcp(sink);

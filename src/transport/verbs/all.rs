@@ -88,9 +88,8 @@ impl Verbs {
         let pd = Pd::new(context)?;
         let channel = Channel::new(context)?;
         let rings = match options.config.verbs_eager.as_str() {
-            "" => !limits.software,
+            "" | "send" => false,
             "ring" => true,
-            "send" => false,
             other => return Err(format!("MAYFLY_VERBS_EAGER={other} is none of ring, send")),
         };
         // In pieces mode nothing but sends is used.
@@ -199,7 +198,7 @@ impl Verbs {
     /// What a poll is worth, in looks at memory.
     #[inline]
     pub fn effort(&self) -> u32 {
-        EFFORT[usize::from(self.software)]
+        EFFORT[usize::from(self.software && self.used())]
     }
 
     #[inline]

@@ -146,7 +146,7 @@ fn storm(rings: bool) {
     let mut got = [Count::default(), Count::default()];
     let mut sent = [0u64; 2];
     let (mut busy, mut refused) = (0, 0);
-    const COUNT: u64 = 5000;
+    const COUNT: u64 = 2000;
     while got.iter().any(|g| g.frames < COUNT) {
         for me in 0..2 {
             if sent[me] < COUNT {
@@ -185,7 +185,7 @@ fn small_frames_are_fast() {
 fn latency(rings: bool) -> u128 {
     let mut ends = pair(rings);
     let mut got = [Count::default(), Count::default()];
-    const COUNT: u64 = 4000;
+    const COUNT: u64 = 1000;
     let mut best = u128::MAX;
     for round in 0..COUNT {
         let begin = Instant::now();
