@@ -1,5 +1,6 @@
 //! Which transport a pair takes: shared memory when both are on one machine, the segment opens and its nonce is the
-//! announced one; else TCP. `MAYFLY_TRANSPORT` narrows the choice.
+//! announced one; else verbs, when both have a port of one fabric, which the first exchange has to prove; else TCP.
+//! `MAYFLY_TRANSPORT` narrows the choice.
 
 use crate::base::config::Config;
 use crate::base::error::Result;
@@ -21,6 +22,8 @@ pub struct Allowed {
     pub shm: bool,
     pub tcp: bool,
     pub verbs: bool,
+    /// Verbs are asked for by name.
+    pub insists: bool,
 }
 
 impl Allowed {
@@ -42,6 +45,7 @@ impl Allowed {
             shm: none || has("shm"),
             tcp: none || has("tcp"),
             verbs: none || has("verbs"),
+            insists: has("verbs"),
         })
     }
 }
@@ -52,6 +56,8 @@ pub struct Without {
     pub shm: String,
     pub tcp: String,
     pub verbs: String,
+    /// That there are no verbs is what everybody expects.
+    pub silent: bool,
 }
 
 impl Links {
@@ -195,7 +201,9 @@ impl Links {
                 Err("it has no shared memory".to_string())
             }
             Some(_) if lazily => {
-                return Ok("chosen on first use (shared memory, else tcp) for ranks".to_string())
+                return Ok(
+                    "chosen on first use (shared memory, else the network) for ranks".to_string(),
+                )
             }
             Some(shm) => shm.attach(address),
         };
@@ -206,80 +214,101 @@ impl Links {
             }
             Err(why) => why,
         };
-        let by_verbs = match (&mut self.verbs, &mine.verbs, &address.verbs) {
-            (Some(verbs), Some(ours), Some(theirs)) => {
-                match ours.apart(theirs, near(mine, address)) {
-                    Some(why) => Err(why),
-                    None => {
-                        verbs.introduce(peer, address);
-                        Ok(())
-                    }
-                }
-            }
-            (None, ..) | (_, None, _) => Err(format!("none here ({})", self.without.verbs)),
-            (_, _, None) => Err("it has none".to_string()),
-        };
-        let no_verbs = match by_verbs {
-            Ok(()) => {
+        let no_verbs = match self.by_verbs(peer, address) {
+            Ok(port) => {
                 self.routes[rank as usize] = Route::Verbs;
-                return Ok(format!("verbs (shm: {why}) with ranks"));
+                return Ok(format!("verbs ({port}; shm: {why}) with ranks"));
             }
-            Err(no_verbs) => no_verbs,
+            Err(why) => why,
         };
-        let by_tcp = match &mut self.tcp {
-            None => Err(format!("no TCP here ({})", self.without.tcp)),
-            Some(tcp) => tcp.introduce(peer, address, shares(mine, address)),
+        // Where nobody expects verbs, they are not spoken of.
+        let silent = self.without.silent && self.verbs.is_none();
+        let why = match silent {
+            true => format!("shm: {why}"),
+            false => format!("shm: {why}; verbs: {no_verbs}"),
         };
-        match by_tcp {
+        match self.by_tcp(peer, address) {
             Ok(()) => {
                 self.routes[rank as usize] = Route::Tcp;
                 // Numbers and names of single ranks would make a line for each.
-                Ok(format!("tcp (shm: {why}) with ranks"))
+                Ok(format!("tcp ({why}) with ranks"))
             }
             Err(no_tcp) => {
                 self.routes[rank as usize] = Route::Lost;
-                Err(format!("shm: {why}; verbs: {no_verbs}; tcp: {no_tcp}"))
+                Err(format!("{why}; tcp: {no_tcp}"))
             }
         }
     }
 
-    /// Peers that came by verbs before this rank knew them, and those that cannot be reached so: nothing was sent to them,
-    /// and TCP may do.
+    /// Takes verbs for a peer, if its port may be reachable: by what port.
+    fn by_verbs(&mut self, peer: PeerId, address: &Address) -> std::result::Result<String, String> {
+        let ours = self.mine.as_ref().and_then(|mine| mine.verbs);
+        let (Some(verbs), Some(ours)) = (&mut self.verbs, ours) else {
+            return Err(format!("none here ({})", self.without.verbs));
+        };
+        let Some(theirs) = &address.verbs else {
+            return Err("it has none".to_string());
+        };
+        let near = self.mine.as_ref().is_some_and(|mine| near(mine, address));
+        if let Some(why) = ours.apart(theirs, near) {
+            return Err(why);
+        }
+        verbs.introduce(peer, address);
+        Ok(format!("{}, {}", verbs.name(), ours.fabric.name()))
+    }
+
+    /// Takes TCP for a peer.
+    fn by_tcp(&mut self, peer: PeerId, address: &Address) -> std::result::Result<(), String> {
+        match (&mut self.tcp, &self.mine) {
+            (Some(tcp), Some(mine)) => tcp.introduce(peer, address, shares(mine, address)),
+            _ => Err(format!("no TCP here ({})", self.without.tcp)),
+        }
+    }
+
+    /// Takes what verbs have found out: losses, peers that came before this rank knew them, and peers that cannot be
+    /// reached so: nothing was sent to them, and TCP may do.
     #[cold]
     pub(super) fn hear_of_verbs(&mut self) {
-        let (Some(mine), Some(verbs)) = (&self.mine, &mut self.verbs) else {
-            return;
-        };
+        let Some(verbs) = &mut self.verbs else { return };
         self.losses.append(&mut verbs.losses);
         if let Some(why) = verbs.is_over().map(str::to_string) {
             return self.leave_verbs(why);
         }
+        // Who is not known yet will come again.
         for peer in std::mem::take(&mut verbs.wanted) {
             if let Ok(address) = self.known.address(peer) {
                 verbs.introduce(peer, &address);
             }
         }
-        for (peer, why) in std::mem::take(&mut verbs.refused) {
-            if self.routes[peer.0 as usize] != Route::Verbs {
+        let refused = std::mem::take(&mut verbs.refused);
+        let mut said: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+        for (peer, why) in refused {
+            let at = peer.0 as usize;
+            if self.routes[at] != Route::Verbs {
                 continue;
             }
-            let by_tcp = match (&mut self.tcp, self.known.address(peer)) {
-                (Some(tcp), Ok(address)) => tcp.introduce(peer, &address, shares(mine, &address)),
-                (None, _) => Err(format!("no TCP here ({})", self.without.tcp)),
-                (_, Err(why)) => Err(why),
-            };
-            match by_tcp {
+            let address = self.known.address(peer);
+            match address.and_then(|address| self.by_tcp(peer, &address)) {
                 Ok(()) => {
-                    info!(
-                        "rank {}: tcp (verbs: {why}) with rank {}",
-                        self.me.0, peer.0
-                    );
-                    self.routes[peer.0 as usize] = Route::Tcp;
+                    self.routes[at] = Route::Tcp;
+                    said.entry(why).or_default().push(peer.0);
                 }
-                Err(no_tcp) => self
-                    .losses
-                    .push((peer, format!("verbs: {why}; tcp: {no_tcp}"))),
+                Err(no_tcp) => {
+                    let why = format!(
+                        "rank {} has no way to it: verbs: {why}; tcp: {no_tcp}",
+                        self.me.0
+                    );
+                    self.losses.push((peer, why));
+                }
             }
+        }
+        for (why, mut ranks) in said {
+            ranks.sort_unstable();
+            info!(
+                "rank {}: tcp (verbs: {why}) with ranks: {}",
+                self.me.0,
+                span::list(&span::spans(&ranks))
+            );
         }
     }
 

@@ -165,6 +165,11 @@ impl Verbs {
         address.verbs = Some(self.reception.address(modes));
     }
 
+    /// Device and port, as `MAYFLY_VERBS_DEVICE` names them.
+    pub fn name(&self) -> String {
+        format!("{}:{}", self.opened.context.name(), self.opened.port)
+    }
+
     /// Takes a peer's address in.
     pub fn introduce(&mut self, peer: PeerId, address: &Address) {
         self.reception.introduce(peer, address);
@@ -225,6 +230,7 @@ impl Verbs {
         self.turn = self.turn.wrapping_add(1);
         if self.turn.is_multiple_of(HELLOS)
             || self.reception.asks()
+            || self.traffic.pairs.is_empty()
             || !self.traffic.heard.is_empty()
         {
             moved |= self.receive();

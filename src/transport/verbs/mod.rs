@@ -17,6 +17,8 @@ pub mod queue;
 pub mod reception;
 pub mod ring;
 pub mod sleep;
+#[cfg(test)]
+mod strangers;
 pub mod sys;
 pub mod traffic;
 #[cfg(test)]
