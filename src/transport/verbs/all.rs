@@ -167,7 +167,8 @@ impl Verbs {
 
     /// Device and port, as `MAYFLY_VERBS_DEVICE` names them.
     pub fn name(&self) -> String {
-        format!("{}:{}", self.opened.context.name(), self.opened.port)
+        let ground = &self.traffic.ground;
+        format!("{}:{}", ground.pd.context().name(), ground.port)
     }
 
     /// Takes a peer's address in.
