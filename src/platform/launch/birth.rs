@@ -93,7 +93,11 @@ impl Birth {
         unsafe {
             match libc::fork() {
                 0 => self.become_program(parent, &arguments, &environment),
-                pid if pid > 0 => Ok(pid),
+                pid if pid > 0 => {
+                    // The child does so too: whoever comes first, it has a group of its own before anybody signals it.
+                    libc::setpgid(pid, pid);
+                    Ok(pid)
+                }
                 _ => Err(io::Error::last_os_error()),
             }
         }
@@ -134,9 +138,7 @@ impl Birth {
     ) -> Step {
         // SAFETY: each call is async-signal-safe and gets plain numbers or pointers to live data.
         unsafe {
-            // A group of its own, to be ended as a whole. A session too: the kernel shares the machine out by sessions
-            // (autogroup), and a rank is not to be a 64th of one beside somebody's idle shell.
-            libc::setsid();
+            libc::setpgid(0, 0);
             let mut none: libc::sigset_t = std::mem::zeroed();
             libc::sigemptyset(&mut none);
             libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());

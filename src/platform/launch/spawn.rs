@@ -1,4 +1,4 @@
-//! Starting ranks: children with their tickets in pipes, each in a session of its own. All are forked before the
+//! Starting ranks: children with their tickets in pipes, each in a process group of its own. All are forked before the
 //! first one is waited for: on a busy machine each wait for a program to take over is a turn lost.
 
 use super::birth::{Birth, Trouble};

@@ -179,8 +179,6 @@ impl<'a> Running<'a> {
             if let Err(error) = self.bear(&mut brood, ticket, prepared, reads) {
                 let rank = number;
                 let (status, text) = Stillborn { rank, error }.tell(&shown(rank));
-                // Until it has a session of its own, no signal finds a rank.
-                let _ = brood.grown();
                 return self.unfit(rank, status, text).await;
             }
         }
