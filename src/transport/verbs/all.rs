@@ -360,6 +360,9 @@ impl Verbs {
         if self.way == Way::Pieces {
             return Begun::No;
         }
+        if self.way == Way::Pieces {
+            return Begun::No;
+        }
         if self.traffic.is_new(peer.0) {
             self.meet(peer);
             return Begun::Busy;
