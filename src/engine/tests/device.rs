@@ -50,10 +50,10 @@ fn messages_pass_over_a_device_every_way() {
                 for engine in &mut engines {
                     engine.core.transfers.stretch = stretch;
                 }
-                exchange_among(engines, seed, 300, 60_000);
+                exchange_among(engines, seed, 80, 20_000);
             }
             let engines = engines_over_verbs(2, eager, rndv);
-            exchange_among(engines, 3, 10, 3_000_000);
+            exchange_among(engines, 3, 6, 500_000);
         }
     }
 }
