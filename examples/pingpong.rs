@@ -1,5 +1,5 @@
 //! Latency and bandwidth of the links alone, between two processes pinned to the first two cores:
-//! `cargo run --release --no-default-features --example pingpong [shm|tcp|verbs] [spin|yield|sleep]`.
+//! `cargo run --release --no-default-features --example pingpong [shm|tcp|verbs] [spin|yield|sleep] [batches]`.
 
 use mayfly::base::config::Config;
 use mayfly::base::id::PeerId;
@@ -72,7 +72,8 @@ fn rank(me: u32, links: &mut Links, idle: Idle) {
     };
     for length in [0, 8, 1024, 8192] {
         // Other work may share the cores: the best of many short batches says what the links can do.
-        let (batches, batch) = (400u64, 50u64);
+        let batches = std::env::args().nth(3).and_then(|n| n.parse().ok());
+        let (batches, batch): (u64, u64) = (batches.unwrap_or(400), 50);
         let mut best = f64::MAX;
         let first = count.frames;
         for at in 0..batches {
@@ -93,7 +94,12 @@ fn rank(me: u32, links: &mut Links, idle: Idle) {
         }
     }
     let length = links.max_payload(other);
-    let frames = (256 << 20) / length as u64;
+    let bytes = if links.transport_of(other) == "verbs" {
+        64 << 20
+    } else {
+        256 << 20
+    };
+    let frames = bytes / length as u64;
     let first = count.frames;
     let start = Instant::now();
     if me == 0 {
@@ -124,7 +130,7 @@ fn main() {
         "yield" => Idle::Yield,
         _ => Idle::Spin,
     };
-    let me = u32::from(args.get(3).is_some());
+    let me = u32::from(args.get(4).is_some());
     let config = Config::from_lookup(|name| match name {
         "MAYFLY_TRANSPORT" if transport != "both" => Some(transport.clone()),
         "MAYFLY_TRANSPORT" => None,

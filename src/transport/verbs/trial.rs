@@ -158,7 +158,7 @@ fn storm(rings: bool) {
                 match send(&mut ends[me], 1 - me as u32, sent[me], length) {
                     Sent::Done => sent[me] += 1,
                     Sent::Busy => busy += 1,
-                    Sent::Lost => panic!("lost {:?}", ends[me].broken),
+                    Sent::Lost => panic!("lost: {:?}", ends[me].losses),
                 }
             }
             if sent[me].is_multiple_of(99) || sent[me] == COUNT || busy > refused {
