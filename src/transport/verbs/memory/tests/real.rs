@@ -7,7 +7,7 @@ use super::{alone, terms, Device};
 use crate::transport::verbs::device::{self, Opened, Wish};
 use crate::transport::verbs::memory::Cache;
 use crate::transport::verbs::sys::{
-    Access, Caps, Completion, Cq, Global, Mr, Pd, Peering, Qp, Route, Sending, Srq, Work,
+    Access, Caps, Channel, Completion, Cq, Global, Mr, Pd, Peering, Qp, Route, Sending, Srq, Work,
 };
 use crate::transport::verbs::users::Domain;
 use std::rc::Rc;
@@ -22,6 +22,7 @@ pub struct Rig(Rc<Parts>);
 struct Parts {
     pairs: [Qp; 2],
     done: Arc<Cq>,
+    channel: Arc<Channel>,
     domain: Domain,
     // Before its memory: the registration must go first.
     region: Mr,
@@ -36,7 +37,8 @@ impl Rig {
         let opened = device::open(&Wish::default()).expect("no error");
         let opened = opened.expect("a device");
         let pd = Pd::new(&opened.context).unwrap();
-        let done = Cq::new(&opened.context, 16, None).unwrap();
+        let channel = Channel::new(&opened.context).unwrap();
+        let done = Cq::new(&opened.context, 16, Some(&channel)).unwrap();
         let shared = Srq::new(&pd, 16).unwrap();
         let caps = Caps {
             sends: 8,
@@ -54,6 +56,7 @@ impl Rig {
         Some(Rig(Rc::new(Parts {
             pairs,
             done,
+            channel,
             domain: Domain(pd),
             region,
             scratch,
@@ -72,7 +75,20 @@ impl Rig {
                 assert!(one.fine(), "{one:?}");
                 return;
             }
-            std::thread::yield_now();
+            // Asleep: a device in software needs the processor.
+            parts.done.arm(false).expect("armed");
+            if let [one] = parts.done.poll(&mut room).expect("polled") {
+                assert!(one.fine(), "{one:?}");
+                return;
+            }
+            let mut waiting = libc::pollfd {
+                fd: parts.channel.fd(),
+                events: libc::POLLIN,
+                revents: 0,
+            };
+            // SAFETY: one live pollfd.
+            unsafe { libc::poll(&mut waiting, 1, 100) };
+            parts.channel.drain().expect("drained");
         }
     }
 }
