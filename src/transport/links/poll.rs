@@ -59,15 +59,19 @@ impl Links {
             }
         }
         self.turns.wait = self.turns.wait.saturating_sub(1);
+        let turn = self.turns.wait == 0;
+        if turn {
+            self.turns.wait = QUIET;
+        }
         // Looks at the queues of a device are looks at memory, but not as cheap as the others.
         let used = self.verbs.as_ref().is_some_and(|v| v.used());
-        if used || (self.turns.wait == 0 && self.verbs.is_some()) {
+        if used || (turn && self.verbs.is_some()) {
             moved |= self.poll_verbs(sink, used);
         }
-        let sole = self.shm.is_none() && !used;
-        if self.turns.loud > 0 || self.turns.wait == 0 || sole {
+        // Where nothing else comes, or a poll is worth a system call anyway, TCP need not wait.
+        let sole = (self.shm.is_none() && !used) || self.turns.effort >= QUIET;
+        if turn || sole || self.turns.loud > 0 {
             moved |= self.poll_tcp(sink);
-            self.turns.wait = QUIET;
         }
         if let Some(sim) = &mut self.sim {
             moved |= sim.poll(sink);
@@ -88,10 +92,6 @@ impl Links {
         let mut moved = verbs.poll(sink);
         if used {
             self.turns.effort = verbs.effort();
-            // Where a poll is worth a system call anyway, the others need not wait.
-            if self.turns.effort >= QUIET {
-                self.turns.wait = 0;
-            }
         }
         let news =
             !(verbs.losses.is_empty() && verbs.wanted.is_empty() && verbs.refused.is_empty());
