@@ -130,6 +130,7 @@ fn main() {
         "yield" => Idle::Yield,
         _ => Idle::Spin,
     };
+    let batches = args.get(3).cloned().unwrap_or("400".to_string());
     let me = u32::from(args.get(4).is_some());
     let config = Config::from_lookup(|name| match name {
         "MAYFLY_TRANSPORT" if transport != "both" => Some(transport.clone()),
@@ -163,7 +164,7 @@ fn main() {
         rank(1, &mut links, idle);
     } else {
         let mut child = Command::new(std::env::current_exe().expect("path"))
-            .args([transport.as_str(), how.as_str(), "1"])
+            .args([transport.as_str(), how.as_str(), &batches, "1"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
