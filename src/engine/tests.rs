@@ -61,7 +61,7 @@ fn drive(engines: &mut [Engine], mut done: impl FnMut(&mut [Engine]) -> bool) {
             engine.progress();
         }
         // A device in software needs a processor too.
-        if engines[0].links.effort() > 100 {
+        if engines[0].links.effort() > 4 {
             std::thread::yield_now();
         }
     }

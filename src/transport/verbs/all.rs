@@ -29,8 +29,9 @@ const PART: usize = 1 << 20;
 /// And any other.
 const LARGE: usize = 1 << 30;
 /// What a poll is worth, in looks at memory: on a card little. In software whoever polls keeps the processor from the
-/// kernel's thread that does the device's work, so the processor should be given up soon.
-const EFFORT: [u32; 2] = [2, 1000];
+/// kernel's thread that does the device's work, so it is yielded now and then, and given up soon; not sooner than a sleep and
+/// its end take, or two ranks that once slept would do so for every message.
+const EFFORT: [u32; 2] = [2, 5];
 
 /// See the file's head.
 pub struct Verbs {
