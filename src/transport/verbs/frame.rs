@@ -1,12 +1,18 @@
 //! What stands in front of each frame between two ranks: what it is, its place in the order, and what its sender gives
 //! back to the receiver.
 
-use crate::wire::frame::{Header, HEADER};
+use crate::wire::frame::{Header, Kind, HEADER};
 
 /// Bytes of an encoded [`Prefix`].
 pub const PREFIX: usize = 16;
 /// Bytes in front of a payload.
 pub const FRONT: usize = PREFIX + HEADER;
+
+/// Bytes in front of the payload of a short frame: a small message that nobody will ask back for needs few of a header's
+/// fields, and each byte costs a device in software twice a checksum.
+pub const SHORT: usize = 24;
+/// What a short frame begins with, where others have a [`What`].
+const SHORTLY: u8 = 5;
 
 /// What follows a prefix.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,16 +71,77 @@ impl Prefix {
     }
 }
 
-/// Writes prefix and header in front of a payload.
+/// Can the front be short?
+#[inline]
+fn is_short(header: &Header) -> bool {
+    header.kind == Kind::Eager
+        && header.total == u64::from(header.length)
+        && header.request == u32::MAX
+        && header.answer == 0
+        && header.cookie == 0
+        && header.source <= u32::from(u16::MAX)
+        && header.context <= u64::from(u32::MAX)
+}
+
+/// Bytes of prefix and header in front of this frame's payload.
+#[inline]
+pub fn front(header: &Header) -> usize {
+    match is_short(header) {
+        true => SHORT,
+        false => FRONT,
+    }
+}
+
+/// Writes prefix and header in front of a payload, [`front`] bytes.
 #[inline]
 pub fn write_front(out: &mut [u8], prefix: &Prefix, header: &Header) {
+    if is_short(header) {
+        let mut short = [0; SHORT];
+        short[0] = SHORTLY;
+        short[1] = header.flags;
+        short[2..4].copy_from_slice(&(header.source as u16).to_le_bytes());
+        short[4..16].copy_from_slice(&prefix.encode()[4..]);
+        short[16..20].copy_from_slice(&header.tag.to_le_bytes());
+        short[20..24].copy_from_slice(&(header.context as u32).to_le_bytes());
+        out[..SHORT].copy_from_slice(&short);
+        return;
+    }
     out[..PREFIX].copy_from_slice(&prefix.encode());
     out[PREFIX..FRONT].copy_from_slice(&header.encode());
+}
+
+/// Reads a short frame.
+#[inline]
+fn read_short(bytes: &[u8]) -> Option<(Prefix, Option<Header>, &[u8])> {
+    let short: &[u8; SHORT] = bytes.first_chunk()?;
+    let payload = &bytes[SHORT..];
+    let four =
+        |at: usize| u32::from_le_bytes([short[at], short[at + 1], short[at + 2], short[at + 3]]);
+    let prefix = Prefix {
+        what: What::Frame,
+        number: four(4),
+        limit: four(8),
+        read: four(12),
+    };
+    let header = Header {
+        flags: short[1],
+        length: u32::try_from(payload.len()).ok()?,
+        context: u64::from(four(20)),
+        source: u32::from(u16::from_le_bytes([short[2], short[3]])),
+        tag: four(16) as i32,
+        total: payload.len() as u64,
+        request: u32::MAX,
+        ..Header::new(Kind::Eager)
+    };
+    Some((prefix, Some(header), payload))
 }
 
 /// Reads a message: its prefix, and the header and payload of a frame. `None`: it is nonsense.
 #[inline]
 pub fn read(bytes: &[u8]) -> Option<(Prefix, Option<Header>, &[u8])> {
+    if bytes.first() == Some(&SHORTLY) {
+        return read_short(bytes);
+    }
     let prefix = Prefix::decode(bytes.first_chunk()?)?;
     let rest = &bytes[PREFIX..];
     if prefix.what != What::Frame {
@@ -88,7 +155,6 @@ pub fn read(bytes: &[u8]) -> Option<(Prefix, Option<Header>, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::frame::Kind;
 
     #[test]
     fn a_message_survives_the_wire_and_nonsense_is_none() {
@@ -117,5 +183,57 @@ mod tests {
         }
         bytes[0] = 99;
         assert!(read(&bytes).is_none());
+    }
+
+    #[test]
+    fn a_small_message_has_a_short_front_and_any_other_field_a_long_one() {
+        let prefix = Prefix {
+            what: What::Frame,
+            number: 0xfedc_ba98,
+            limit: u32::MAX,
+            read: 7,
+        };
+        let plain = Header {
+            flags: 1,
+            length: 3,
+            context: u64::from(u32::MAX),
+            source: 65535,
+            tag: -5,
+            total: 3,
+            request: u32::MAX,
+            ..Header::new(Kind::Eager)
+        };
+        let others = [
+            Header { total: 4, ..plain },
+            Header {
+                request: 9,
+                ..plain
+            },
+            Header { answer: 1, ..plain },
+            Header { cookie: 1, ..plain },
+            Header {
+                source: 65536,
+                ..plain
+            },
+            Header {
+                context: 1 << 32,
+                ..plain
+            },
+            Header {
+                kind: Kind::Piece,
+                ..plain
+            },
+        ];
+        assert_eq!(front(&plain), SHORT);
+        assert!(others.iter().all(|other| front(other) == FRONT));
+        for header in others.iter().chain([&plain]) {
+            let mut bytes = vec![8; front(header) + 3];
+            write_front(&mut bytes, &prefix, header);
+            let seen = read(&bytes).expect("a frame");
+            assert_eq!(seen, (prefix, Some(*header), &[8u8; 3][..]));
+            for length in 0..front(header) {
+                assert!(read(&bytes[..length]).is_none(), "{length} bytes");
+            }
+        }
     }
 }

@@ -141,10 +141,11 @@ impl Link {
         let Some(out) = &mut self.outward else {
             return Ok(false);
         };
-        let message = FRONT + header.length as usize;
+        let front = frame::front(header);
+        let message = front + header.length as usize;
         let (at, bytes) = out.ring.write(message, |room| {
             frame::write_front(room, &prefix, header);
-            fill(&mut room[FRONT..]);
+            fill(&mut room[front..]);
         });
         let (number, ask) = self.queue.post(None, false);
         let mut work = Work::write(id(peer, number), out.remote + at as u64, out.key).piece(

@@ -1,6 +1,6 @@
 //! What leaves: frames, and what two ends tell each other about credit and their ends.
 
-use crate::transport::verbs::frame::{write_front, What, FRONT};
+use crate::transport::verbs::frame::{front, write_front, What};
 use crate::transport::verbs::link::Stage;
 use crate::transport::verbs::queue::Hold;
 use crate::transport::verbs::sys::Work;
@@ -39,7 +39,8 @@ impl Traffic {
             self.stuck = true;
             return Sent::Busy;
         }
-        let message = FRONT + header.length as usize;
+        let front = front(header);
+        let message = front + header.length as usize;
         if link.may_write(message) {
             return match link.write(peer, header, fill) {
                 Ok(ask) => {
@@ -65,7 +66,7 @@ impl Traffic {
             let out =
                 unsafe { std::slice::from_raw_parts_mut(small.as_mut_ptr().cast::<u8>(), message) };
             write_front(out, &prefix, header);
-            fill(&mut out[FRONT..]);
+            fill(&mut out[front..]);
             let (number, ask) = link.queue.post(None, false);
             self.asked += u32::from(ask);
             let work = Work::send(id(peer, number))
@@ -84,7 +85,7 @@ impl Traffic {
             // SAFETY: the buffer is this frame's until its completion, and long enough.
             let out = unsafe { std::slice::from_raw_parts_mut(at, message) };
             write_front(out, &prefix, header);
-            fill(&mut out[FRONT..]);
+            fill(&mut out[front..]);
             // The last buffers must come back soon.
             let wish = self.sends.is_exhausted();
             let (number, ask) = link.queue.post(Some(Hold::Buffer(buffer)), wish);
