@@ -67,12 +67,17 @@ impl Traffic {
     #[inline]
     fn arrived(&mut self, done: &Completion, sink: &mut impl Sink) {
         let id = done.id();
-        let peer = self.pairs.get(&done.pair()).copied();
+        // Mostly it is the one before again.
+        let peer = match self.latest {
+            (pair, peer) if pair == done.pair() => Some(peer),
+            _ => self.pairs.get(&done.pair()).copied(),
+        };
         let Some(peer) = peer else {
             // Of a queue pair that is gone.
             self.receives.give_back(id);
             return;
         };
+        self.latest = (done.pair(), peer);
         if !done.fine() {
             self.receives.give_back(id);
             self.breaks(peer, words(done.status()).to_string());

@@ -31,6 +31,8 @@ const GRANT: usize = 32;
 const MOST: usize = 16 << 10;
 /// Bytes that are asked to go inline; fewer where the device refuses.
 const INLINE: [u32; 4] = [400, 220, 128, 0];
+/// Numbers of queue pairs have 24 bits.
+const NONE: u32 = u32::MAX;
 /// Completions taken at a time.
 pub const BATCH: usize = 16;
 
@@ -67,6 +69,8 @@ pub struct Traffic {
     pub gone: Vec<bool>,
     /// Queue pairs' numbers.
     pub pairs: HashMap<u32, u32>,
+    /// The queue pair of which something came last, and its peer; no pair has the number [`NONE`].
+    pub latest: (u32, u32),
     pub came: Arc<Cq>,
     pub went: Arc<Cq>,
     pub receives: Receives,
@@ -129,6 +133,7 @@ impl Traffic {
             links: (0..size).map(|_| None).collect(),
             gone: vec![false; size as usize],
             pairs: HashMap::new(),
+            latest: (NONE, 0),
             askable: went.capacity() as u32 * 3 / 4,
             came,
             went,
@@ -244,6 +249,9 @@ impl Traffic {
         self.end_operations(peer);
         self.ringing.retain(|p| *p != peer);
         self.pairs.remove(&local.qpn);
+        if self.latest.0 == local.qpn {
+            self.latest.0 = NONE;
+        }
         self.receives.release(local.terms.credits as usize);
         self.asked -= queue.asked();
         queue.abandon(|hold| self.release(hold));
