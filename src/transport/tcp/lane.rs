@@ -31,13 +31,15 @@ pub struct Count {
     bytes: u64,
     /// Whoever says it has ended its frames, and read the end of the other's.
     pub over: bool,
+    /// Whoever says it closes its links, and seeks nobody any more.
+    pub closes: bool,
 }
 
 impl Count {
     fn encode(self) -> [u8; RECORD] {
         let mut out = [0; RECORD];
         out[0] = COUNT;
-        out[1] = u8::from(self.over);
+        out[1] = u8::from(self.over) | u8::from(self.closes) << 1;
         out[8..16].copy_from_slice(&self.bytes.to_le_bytes());
         out
     }
@@ -48,7 +50,8 @@ impl Count {
         bytes.copy_from_slice(&said[8..16]);
         let count = Count {
             bytes: u64::from_le_bytes(bytes),
-            over: said[1] == 1,
+            over: said[1] & 1 != 0,
+            closes: said[1] & 2 != 0,
         };
         (count.encode() == *said).then_some(count)
     }
@@ -166,6 +169,17 @@ impl Lane {
         Count {
             bytes: self.received,
             over,
+            closes: false,
+        }
+        .encode()
+    }
+
+    /// The last count: this rank closes its links.
+    pub fn close(&self) -> [u8; RECORD] {
+        Count {
+            bytes: self.received,
+            over: false,
+            closes: true,
         }
         .encode()
     }
@@ -383,7 +397,11 @@ mod tests {
             end.output.consume(full, &mut pool);
         }
         assert!(!end.send(1000), "nothing is counted yet");
-        let count = |bytes| Count { bytes, over: false };
+        let count = |bytes| Count {
+            bytes,
+            over: false,
+            closes: false,
+        };
         for wrong in [sent as u64 + 1, u64::MAX] {
             assert!(end.lane.confirm(count(wrong)).is_err());
         }
@@ -401,6 +419,7 @@ mod tests {
         let count = Count {
             bytes: 1 << 40 | 7,
             over: true,
+            closes: false,
         };
         assert_eq!(Count::decode(&count.encode()), Some(count));
         for at in (0..8).chain(16..RECORD) {
@@ -408,6 +427,8 @@ mod tests {
             wrong[at] ^= 0x82;
             assert_eq!(Count::decode(&wrong), None, "byte {at}");
         }
+        let last = Count::decode(&Lane::default().close()).expect("a count");
+        assert!(last.closes && !last.over);
         let mut lane = Lane::default();
         lane.count(OFTEN as usize - 1, false);
         assert_eq!(lane.waits(), 0);

@@ -187,6 +187,8 @@ pub struct Link {
     pub used: u32,
     /// There is a better one: it is given up when there is room to say so.
     pub tired: bool,
+    /// The peer said that it closes its links.
+    pub closes: bool,
     /// This side has nothing more to send on it; the other side neither.
     pub rest_sent: bool,
     pub rest_came: bool,
@@ -222,6 +224,7 @@ impl Link {
             broken: None,
             used: 0,
             tired: false,
+            closes: false,
             rest_sent: false,
             rest_came: false,
             finished: false,
@@ -292,6 +295,20 @@ impl Link {
                 }
                 _ => return Ok(()),
             }
+        }
+    }
+
+    /// Tells the peer of a relayed pair that this rank closes its links, or it would seek another way to it.
+    pub fn say_closed(&mut self, pool: &mut Pool) {
+        let ready = self.stage == Stage::Ready;
+        let Some(said) = self.lane.as_ref().filter(|_| ready).map(|l| l.close()) else {
+            return;
+        };
+        if let Some(room) = self.output.space(said.len(), pool) {
+            room.copy_from_slice(&said);
+            self.output.commit(said.len());
+            // An error: then it ends without a word.
+            let _ = self.push(pool);
         }
     }
 

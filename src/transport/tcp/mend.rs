@@ -52,7 +52,7 @@ impl Tcp {
     pub(super) fn can_mend(&self, link: &Link) -> bool {
         let p = &self.peers[link.peer as usize];
         let relayed = link.path == Path::Relayed && p.lane.is_some();
-        relayed && !p.goodbye && !p.gone && self.can_relay(link.peer)
+        relayed && !link.closes && !p.goodbye && !p.gone && self.can_relay(link.peer)
     }
 
     /// Did a relayed connection of this pair break, or will the other side say so?

@@ -236,6 +236,7 @@ impl Tcp {
                 done += HEADER;
                 if let (Some(lane), Some(count)) = (&mut link.lane, Count::decode(head)) {
                     counts += HEADER;
+                    link.closes |= count.closes;
                     match lane.confirm(count) {
                         Ok(()) => continue,
                         Err(why) => nonsense = Some(why),
@@ -498,7 +499,8 @@ impl Tcp {
             self.poll(&mut Deaf);
         }
         for at in 0..self.links.len() as u32 {
-            if let Some(link) = &self.links[at as usize] {
+            if let Some(link) = &mut self.links[at as usize] {
+                link.say_closed(&mut self.pool);
                 net::finish(&link.fd);
             }
             // Unread bytes would turn the close into a reset, which may overtake what was sent last.
