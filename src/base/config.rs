@@ -37,7 +37,8 @@ pub struct Config {
     pub verbs_device: String,
     /// `MAYFLY_VERBS_GID`: the index of the port's address that is used; none: the best one.
     pub verbs_gid: Option<i64>,
-    /// `MAYFLY_VERBS_EAGER`: how small messages go by RDMA: `send` (also when empty), or `ring` (written to the peer's memory).
+    /// `MAYFLY_VERBS_EAGER`: how small messages go by RDMA: `send`, or `ring` (written to the peer's memory); empty: `ring`
+    /// where the device is software.
     pub verbs_eager: String,
     /// `MAYFLY_VERBS_RNDV`: how large messages go by RDMA: `get`, `put` or `pieces`; empty: the best.
     pub verbs_rndv: String,

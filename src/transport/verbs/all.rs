@@ -52,12 +52,13 @@ pub struct Verbs {
     pub(in crate::transport) losses: Vec<(PeerId, String)>,
 }
 
-/// How large messages come, as `MAYFLY_VERBS_RNDV` says.
-fn way(config: &Config) -> Result<Way, String> {
+/// How large messages come, if `MAYFLY_VERBS_RNDV` says so.
+fn way(config: &Config) -> Result<Option<Way>, String> {
     match config.verbs_rndv.as_str() {
-        "" | "get" => Ok(Way::Get),
-        "put" => Ok(Way::Put),
-        "pieces" => Ok(Way::Pieces),
+        "" => Ok(None),
+        "get" => Ok(Some(Way::Get)),
+        "put" => Ok(Some(Way::Put)),
+        "pieces" => Ok(Some(Way::Pieces)),
         other => Err(format!(
             "MAYFLY_VERBS_RNDV={other} is none of get, put, pieces"
         )),
@@ -89,10 +90,17 @@ impl Verbs {
         let pd = Pd::new(context)?;
         let channel = Channel::new(context)?;
         let rings = match options.config.verbs_eager.as_str() {
-            "" | "send" => false,
+            // In software a write is less work than a send.
+            "" => limits.software,
+            "send" => false,
             "ring" => true,
             other => return Err(format!("MAYFLY_VERBS_EAGER={other} is none of ring, send")),
         };
+        // A read costs its device one way more, and a device in software a turn of the kernel's thread.
+        let way = way.unwrap_or(match limits.software {
+            true => Way::Put,
+            false => Way::Get,
+        });
         // In pieces mode nothing but sends is used.
         let rdma = way != Way::Pieces;
         let most = if limits.software { PART } else { LARGE };
