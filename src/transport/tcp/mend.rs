@@ -14,8 +14,9 @@ use crate::wire::frame::{Header, HEADER};
 use crate::wire::hello::Path;
 use std::time::{Duration, Instant};
 
-/// How long one calls the other: as long as functions live.
-const CALLS: Duration = Duration::from_secs(900);
+/// How long one calls the other. A peer that computes for longer is lost, though it may live; but where no relay comes
+/// back the job must end soon.
+const CALLS: Duration = Duration::from_secs(6);
 /// How long the lower rank stays at a relay.
 const STAY: Duration = Duration::from_secs(1);
 
