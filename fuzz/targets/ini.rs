@@ -9,7 +9,7 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     for (title, section) in ini::parse(text) {
-        assert!(!title.contains(['[', '\n', '"']) || text.contains("[["));
+        assert!(!title.contains([']', '\n', '"', '\'']));
         for (name, value) in section {
             assert!(!name.contains(|c: char| c.is_ascii_uppercase() || c == '='));
             assert_eq!(value, value.trim());
