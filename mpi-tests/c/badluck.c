@@ -74,6 +74,20 @@ int main(int argc, char **argv) {
         if (rank == 0) printf("talked: %ld errors\n", sum);
         MPI_Finalize();
         return sum != 0;
+    } else if (!strcmp(what, "ponder")) {
+        /* Rank 1 computes for the given number of seconds, without a call of MPI, while rank 0 waits for it; before and after both talk. */
+        static unsigned char out[200000], in[200000];
+        for (int round = 0; round < 3; round++) {
+            int other = rank ^ 1, bytes = round == 1 ? 1 : 200000;
+            if (round == 1 && rank == 1) sleep(atoi(argv[2]));
+            fill(out, bytes, round, rank);
+            MPI_Sendrecv(out, bytes, MPI_BYTE, other, round, in, bytes, MPI_BYTE, other, round, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+            errors += differing(in, bytes, round, other) != 0;
+            if (round == 0 && rank == 1) puts("pondering"), fflush(stdout);
+        }
+        long sum;
+        MPI_Allreduce(&errors, &sum, 1, MPI_LONG, MPI_SUM, MPI_COMM_WORLD);
+        if (rank == 0) printf("pondered: %ld errors\n", sum);
     } else if (!strcmp(what, "mesh")) {
         /* Each rank talks to each other. */
         for (int step = 1; step < size; step++) {

@@ -30,8 +30,9 @@ pub enum End {
 /// What the helper thread calls when the job was aborted or the connection broke, unless the member is leaving.
 pub type OnEnd = Box<dyn FnOnce(End) + Send>;
 
-/// What the helper thread calls with the sender's rank and the bytes of a note; it must be quick.
-pub type OnNote = Box<dyn FnMut(u32, Vec<u8>) + Send>;
+/// What the helper thread calls with a rank and the bytes of its note, or without bytes when the rank has left the job,
+/// so that a note to it was in vain; it must be quick.
+pub type OnNote = Box<dyn FnMut(u32, Option<Vec<u8>>) + Send>;
 
 /// A member's connection.
 pub struct Member {
@@ -55,7 +56,7 @@ pub struct Notes {
 
 impl Notes {
     /// Sends at most [`message::NOTE_MAX`] bytes to another rank; they arrive in order. An error when the note is too
-    /// large or the connection is broken. A note to a rank that has not joined or has left is lost.
+    /// large or the connection is broken. A note to a rank that has not joined or has left is lost, which `on_note` hears.
     pub fn send(&self, to: u32, note: &[u8]) -> io::Result<()> {
         if note.len() > message::NOTE_MAX {
             return Err(error(format!(
@@ -403,11 +404,14 @@ impl Shared {
                 }
                 Ok(ToMember::Note { from, blob }) => {
                     if let Some(on_note) = &mut on_note {
-                        on_note(from, blob);
+                        on_note(from, Some(blob));
                     }
                 }
                 Ok(ToMember::Undelivered { to, text }) => {
                     crate::info!("a note to rank {to} was not delivered: {text}");
+                    if let Some(on_note) = &mut on_note {
+                        on_note(to, None);
+                    }
                 }
                 Ok(ToMember::Aborted { rank, code, text }) => {
                     return End::Aborted { rank, code, text }

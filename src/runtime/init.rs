@@ -73,10 +73,11 @@ impl Runtime {
         // Whoever has no descriptors left meets nobody, and hears why when it opens its links.
         let mailbox = Mailbox::new().ok();
         let inbox = mailbox.clone();
-        let on_note = move |from, note: Vec<u8>| {
-            if let Some(inbox) = &inbox {
-                inbox.push(PeerId(from), &note);
-            }
+        let on_note = move |from, note: Option<Vec<u8>>| match (&inbox, note) {
+            (Some(inbox), Some(note)) => inbox.push(PeerId(from), &note),
+            // Who writes to a rank knows its address, so that it has joined.
+            (Some(inbox), None) => inbox.left(PeerId(from)),
+            (None, _) => (),
         };
         let mut boot = Bootstrap::find(Box::new(on_note))?;
         let identity = boot.identity().clone();
@@ -165,11 +166,13 @@ impl Runtime {
         Ok(())
     }
 
-    /// Gives the last frames a bounded time to leave; a peer that is gone no longer takes them.
+    /// Gives the last frames a bounded time to leave, and to arrive where a relay may break under them: who has left the
+    /// job hears no call any more. A peer that is gone no longer takes them.
     fn drain(&self) {
         let start = std::time::Instant::now();
         self.until(|world| {
-            let idle = world.engine.as_ref().is_none_or(Engine::is_idle);
+            let mut engine = world.engine.iter();
+            let idle = engine.all(|e| e.is_idle() && e.links.settled());
             (idle || start.elapsed() > std::time::Duration::from_secs(5)).then_some(())
         });
     }

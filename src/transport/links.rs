@@ -231,6 +231,11 @@ impl Links {
         self.tcp.as_ref().is_none_or(Tcp::idle) && self.verbs.as_ref().is_none_or(|v| v.idle())
     }
 
+    /// Has also everything arrived, as far as links can tell that lose what is under way when they break?
+    pub fn settled(&self) -> bool {
+        self.idle() && self.tcp.as_ref().is_none_or(Tcp::settled)
+    }
+
     /// The peer said goodbye, or its end does not matter: it is no loss.
     pub fn forget(&mut self, peer: PeerId) {
         self.forgotten[peer.0 as usize] = true;

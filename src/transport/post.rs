@@ -19,7 +19,8 @@ pub trait Courier: Send {
 pub struct Mailbox(Arc<Inner>);
 
 struct Inner {
-    notes: Mutex<VecDeque<(PeerId, Vec<u8>)>>,
+    /// Without a note: the peer has left the job.
+    notes: Mutex<VecDeque<(PeerId, Option<Vec<u8>>)>>,
     /// An eventfd, readable while notes wait.
     bell: Fd,
 }
@@ -38,21 +39,33 @@ impl Mailbox {
 
     /// Puts a note in. The same note of the same peer waits once.
     pub fn push(&self, from: PeerId, note: &[u8]) {
+        self.put(from, Some(note));
+    }
+
+    /// A note to this peer found nobody: it has left the job.
+    pub fn left(&self, peer: PeerId) {
+        self.put(peer, None);
+    }
+
+    fn put(&self, from: PeerId, note: Option<&[u8]>) {
         let mut notes = self.0.notes.lock().unwrap_or_else(PoisonError::into_inner);
-        if notes.iter().any(|(f, n)| *f == from && n == note) {
+        if notes
+            .iter()
+            .any(|(f, n)| *f == from && n.as_deref() == note)
+        {
             return;
         }
         if notes.len() >= MOST {
             notes.pop_front();
         }
-        notes.push_back((from, note.to_vec()));
+        notes.push_back((from, note.map(<[u8]>::to_vec)));
         let one = 1u64;
         // SAFETY: the pointer and length are those of a local. It fails only when the bell rings already.
         unsafe { libc::write(self.0.bell.0, (&raw const one).cast(), 8) };
     }
 
-    /// The oldest note. When there is none the bell is silent.
-    pub(super) fn take(&self) -> Option<(PeerId, Vec<u8>)> {
+    /// The oldest note, or word that a peer has left. When there is none the bell is silent.
+    pub(super) fn take(&self) -> Option<(PeerId, Option<Vec<u8>>)> {
         let mut notes = self.0.notes.lock().unwrap_or_else(PoisonError::into_inner);
         let note = notes.pop_front();
         if note.is_none() {
@@ -107,15 +120,17 @@ mod tests {
                 other.push(PeerId(3), note);
             }
             other.push(PeerId(4), b"a");
+            other.left(PeerId(4));
+            other.left(PeerId(4));
         })
         .join()
         .expect("pushed");
         let mut got = Vec::new();
         while let Some((from, note)) = mailbox.take() {
             assert!(rings(), "while notes may wait");
-            got.push((from.0, note[0]));
+            got.push((from.0, note.map_or(0, |note| note[0])));
         }
-        assert_eq!(got, [(3, b'a'), (3, b'b'), (4, b'a')]);
+        assert_eq!(got, [(3, b'a'), (3, b'b'), (4, b'a'), (4, 0)]);
         assert!(!rings());
         for i in 0..=MOST as u32 {
             mailbox.push(PeerId(i), b"x");

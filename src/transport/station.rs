@@ -20,6 +20,8 @@ pub struct Station {
     pub relay: String,
     relays: Vec<Relay>,
     mailboxes: Vec<Mailbox>,
+    /// Ranks that have left the job.
+    left: Arc<Mutex<Vec<u32>>>,
     knife: Arc<Knife>,
 }
 
@@ -42,6 +44,17 @@ impl Knife {
     }
 }
 
+/// A listener there: a relay that was killed lets go of its ports when its threads have noticed.
+pub fn bound(place: SocketAddr) -> TcpListener {
+    for _ in 0..1000 {
+        if let Ok(listener) = TcpListener::bind(place) {
+            return listener;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    TcpListener::bind(place).expect("a port")
+}
+
 struct Relay {
     listeners: Vec<SocketAddr>,
     /// All connections, to be cut.
@@ -54,7 +67,7 @@ impl Relay {
         let (streams, waiting, over) = (Arc::default(), Waiting::default(), Arc::default());
         let mut listeners = Vec::new();
         for port in ports {
-            let listener = TcpListener::bind(("127.0.0.1", port)).expect("a port");
+            let listener = bound(SocketAddr::from(([127, 0, 0, 1], port)));
             listeners.push(listener.local_addr().expect("an address"));
             let (streams, waiting, over, knife) = (
                 Arc::clone(&streams),
@@ -98,10 +111,14 @@ impl Relay {
 struct Post {
     me: u32,
     mailboxes: Vec<Mailbox>,
+    left: Arc<Mutex<Vec<u32>>>,
 }
 
 impl Courier for Post {
     fn send(&self, to: PeerId, note: &[u8]) {
+        if self.left.lock().expect("a lock").contains(&to.0) {
+            return self.mailboxes[self.me as usize].left(to);
+        }
         self.mailboxes[to.0 as usize].push(PeerId(self.me), note);
     }
 }
@@ -124,8 +141,14 @@ impl Station {
             relay: Station::name(&relays[0]),
             relays,
             mailboxes,
+            left: Arc::default(),
             knife,
         }
+    }
+
+    /// Notes to this rank find nobody from now on.
+    pub fn leave(&self, rank: u32) {
+        self.left.lock().expect("a lock").push(rank);
     }
 
     fn name(relay: &Relay) -> String {
@@ -159,6 +182,7 @@ impl Station {
             courier: Some(Box::new(Post {
                 me,
                 mailboxes: self.mailboxes.clone(),
+                left: Arc::clone(&self.left),
             })),
             mailbox: Some(self.mailboxes[me as usize].clone()),
             relays: self.relays.iter().map(Station::name).collect(),

@@ -3,7 +3,7 @@
 
 use crate::base::id::PeerId;
 use crate::transport::conformance::{config, open_with};
-use crate::transport::station::Station;
+use crate::transport::station::{bound, Station};
 use crate::transport::{Links, Sent, Sink};
 use crate::wire::frame::{Header, Kind};
 use std::time::{Duration, Instant};
@@ -227,6 +227,28 @@ fn a_pair_that_does_not_come_back_is_lost_and_says_what_was_tried() {
 }
 
 #[test]
+fn what_was_tried_in_earlier_rounds_counts_whatever_it_came_to() {
+    let station = Station::new(2);
+    let mut pair = linked(&station);
+    for l in &mut pair.links {
+        // More than one round of attempts, less than two.
+        l.tcp.as_mut().expect("tcp").relay_limit = Duration::from_millis(1200);
+    }
+    station.kill();
+    // Connections come about, and nobody speaks.
+    let place = station.relay.split(',').next().expect("a port");
+    let rude = bound(place.parse().expect("an address"));
+    std::thread::spawn(move || loop {
+        drop(rude.accept());
+    });
+    while pair.got.iter().any(|got| got.lost.is_none()) {
+        for me in 0..2 {
+            pair.poll(me);
+        }
+    }
+}
+
+#[test]
 fn who_says_goodbye_is_not_sought() {
     let station = Station::new(2);
     let mut pair = linked(&station);
@@ -249,4 +271,131 @@ fn who_says_goodbye_is_not_sought() {
     assert!(got.lost.is_none(), "{:?}", got.lost);
     let tcp = second.tcp.as_ref().expect("tcp");
     assert!(!tcp.used(), "{}", tcp.state());
+}
+
+/// Looks at relays that were answered, of this rank.
+fn seen(pair: &Pair, me: usize) -> u32 {
+    let tcp = pair.links[me].tcp.as_ref().expect("tcp");
+    tcp.seen_relays
+}
+
+#[test]
+fn who_computes_is_awaited_while_a_relay_is_there() {
+    let mut station = Station::new(2);
+    let mut pair = linked(&station);
+    // Nothing that is waited for here has a limit.
+    pair.links[0].tcp.as_mut().expect("tcp").relay_limit = Duration::ZERO;
+    station.kill_one(0);
+    station.restart_one(0);
+    assert_eq!(pair.send(0, 1000), Sent::Done);
+    while seen(&pair, 0) < 1 {
+        pair.poll(0);
+    }
+    for _ in 0..1000 {
+        pair.poll(0);
+    }
+    assert!(pair.got[0].lost.is_none(), "{:?}", pair.got[0].lost);
+    pair.links[0].tcp.as_mut().expect("tcp").relay_limit = LIMIT;
+    pair.finish();
+    pair.poll(0);
+    assert!(!pair.lost());
+    let tcp = pair.links[0].tcp.as_ref().expect("tcp");
+    assert!(tcp.vigil.is_none(), "who is back is not sought");
+}
+
+#[test]
+fn who_computes_while_its_relay_is_gone_for_good_is_lost_and_hears_of_it() {
+    let station = Station::new(2);
+    let mut pair = linked(&station);
+    pair.links[0].tcp.as_mut().expect("tcp").relay_limit = Duration::from_millis(1);
+    station.kill();
+    assert_eq!(pair.send(0, 1000), Sent::Done);
+    while pair.got[0].lost.is_none() {
+        pair.poll(0);
+    }
+    let why = pair.got[0].lost.take().unwrap_or_default();
+    let said = ["does not answer, and no relay does: relay", "refused"];
+    assert!(said.iter().all(|part| why.contains(part)), "{why}");
+    while pair.got[1].lost.is_none() {
+        pair.poll(0);
+        pair.poll(1);
+    }
+    let why = pair.got[1].lost.take().unwrap_or_default();
+    assert!(why.contains("it has given this rank up"), "{why}");
+}
+
+#[test]
+fn who_has_left_the_job_is_not_awaited() {
+    let station = Station::new(2);
+    let mut pair = linked(&station);
+    station.leave(1);
+    station.kill();
+    assert_eq!(pair.send(0, 1000), Sent::Done);
+    while pair.got[0].lost.is_none() {
+        pair.poll(0);
+    }
+    let why = pair.got[0].lost.take().unwrap_or_default();
+    assert!(why.contains("it has left the job"), "{why}");
+    assert_eq!(pair.send(0, 1), Sent::Lost);
+}
+
+#[test]
+fn what_a_relay_carries_is_settled_when_the_peer_has_counted_it() {
+    let station = Station::new(2);
+    let mut pair = linked(&station);
+    let bye = Header::new(Kind::Goodbye);
+    assert_eq!(pair.links[0].send(PeerId(1), &bye, |_| ()), Sent::Done);
+    pair.got[1].next = 0;
+    for _ in 0..50 {
+        pair.poll(0);
+        assert!(!pair.links[0].settled());
+    }
+    while !pair.links[0].settled() {
+        pair.poll(1);
+        pair.poll(0);
+    }
+    assert_eq!(pair.got[1].next, 1);
+}
+
+/// Ranks compute while their relays break and come back.
+fn absences(seed: u64) {
+    let mut random = Random(seed);
+    let relays = 1 + random.below(2);
+    let mut station = Station::with_relays(2, relays);
+    let mut pair = Pair::new(&station, random.below(2) == 0);
+    let mut dead = None;
+    for _ in 0..5 {
+        pair.begun = Instant::now();
+        if let Some(at) = dead.take() {
+            station.restart_one(at);
+        }
+        let absent = random.below(3);
+        for step in 0..300 {
+            let me = random.below(2);
+            if me == absent {
+                continue;
+            }
+            if step == 60 {
+                // Where there is one only, it is back at once.
+                let at = random.below(relays);
+                station.kill_one(at);
+                match relays {
+                    1 => station.restart_one(at),
+                    _ => dead = Some(at),
+                }
+            }
+            pair.send(me, random.below(2000));
+            pair.poll(me);
+            assert!(!pair.lost(), "seed {seed}: {:?}", pair.got.map(|g| g.lost));
+        }
+    }
+    pair.begun = Instant::now();
+    pair.finish();
+}
+
+#[test]
+fn ranks_that_compute_while_relays_break_lose_nothing() {
+    for seed in 1..=4 {
+        absences(seed);
+    }
 }

@@ -328,7 +328,7 @@ impl Tcp {
             self.epoll.change(link.fd.0, data(at, link.id), true, false)
         });
         let begun = begun.and_then(|()| {
-            if effort == Effort::Relay {
+            if matches!(effort, Effort::Relay | Effort::Look) {
                 // The relay speaks first.
                 if let Some(link) = &mut self.links[at as usize] {
                     link.stage = Stage::Asking;

@@ -148,20 +148,24 @@ impl Tcp {
             return Ok(false);
         };
         let nonce = relay::nonce(greeting).ok_or("it is no relay")?;
-        let op = if self.me < link.peer {
-            Op::Dial
-        } else {
-            Op::Listen
+        let looks = link.effort == Effort::Look;
+        let (op, to) = match self.me < link.peer {
+            _ if looks => (Op::Observe, self.me),
+            true => (Op::Dial, link.peer),
+            false => (Op::Listen, link.peer),
         };
         let ask = relay::Request {
             op,
-            to: link.peer,
+            to,
             ..self.ways.ask
         };
         let said = ask.encode(&self.ways.grant, &nonce);
         all_sent(net::send(&link.fd, &said), said.len()).map_err(|_| HUNG_UP)?;
         link.input.consume(GREETING, &mut self.pool);
         link.stage = Stage::Joining;
+        if looks {
+            return Ok(true);
+        }
         let peer = link.peer;
         let stay = self.stay(peer);
         if let Some(meeting) = &mut self.peers[peer as usize].meeting {
@@ -179,6 +183,10 @@ impl Tcp {
             return Ok(false);
         };
         match Status::decode(status) {
+            Some(Status::Ok) if link.effort == Effort::Look => {
+                self.sees_relay(at);
+                return Ok(false);
+            }
             Some(Status::Ok) => (),
             Some(Status::Alone) => return Err(ALONE),
             Some(other) => return Err(other.text()),
@@ -523,6 +531,7 @@ impl Tcp {
                 self.missed(link.peer, at, link.since.elapsed(), error);
                 self.seek(link.peer);
             }
+            Effort::Look => self.looked_in_vain(Instant::now(), error),
             Effort::Theirs => (),
         }
     }

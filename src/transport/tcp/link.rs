@@ -152,6 +152,8 @@ pub enum Effort {
     Dial,
     Punch,
     Relay,
+    /// To see whether a relay is there.
+    Look,
 }
 
 /// One connection.
@@ -201,7 +203,7 @@ impl Link {
     pub fn new(fd: Fd, effort: Effort, at: String, ours: Hello) -> Link {
         let stage = match effort {
             Effort::Theirs => Stage::Accepted,
-            Effort::Dial | Effort::Punch | Effort::Relay => Stage::Connecting,
+            Effort::Dial | Effort::Punch | Effort::Relay | Effort::Look => Stage::Connecting,
         };
         Link {
             fd,

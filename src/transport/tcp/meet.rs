@@ -3,7 +3,8 @@
 //! *Punching* (`punch`): each connects to where a relay sees the other. *A relay* joins two connections; it begins a
 //! little later, and when punching succeeds after it, the frames move over (`rest`).
 //!
-//! Whoever computes answers when it next calls MPI, so a call waits for long; a meeting that has begun does not.
+//! Whoever computes answers when it next calls MPI, so a call waits for long; a meeting that has begun does not. Who has
+//! left the job, as the rendezvous says, will not answer.
 
 use crate::base::id::PeerId;
 use crate::debug;
@@ -116,9 +117,9 @@ impl Meeting {
         }
     }
 
-    /// Is it answered, and the relay one of its ways?
+    /// Is the relay one of its ways?
     pub fn goes_to_relay(&self) -> bool {
-        self.calls.is_none() && (!self.relay.over || self.relay.link != NONE)
+        !self.relay.over || self.relay.link != NONE
     }
 
     /// The relay was asked for the peer, who may take so long.
@@ -167,6 +168,10 @@ impl Tcp {
             if from == self.me || from as usize >= self.peers.len() {
                 continue;
             }
+            let Some(bytes) = bytes else {
+                self.departed(from);
+                continue;
+            };
             match Note::decode(&bytes) {
                 Some(Note::Call(effort)) => self.called(from, effort),
                 Some(Note::Answer(effort)) if self.asks(from, effort) => {
@@ -181,6 +186,15 @@ impl Tcp {
                 Some(Note::Answer(_) | Note::Refusal(_)) => (),
                 None => debug!("rank {from} sent a note that cannot be read"),
             }
+        }
+    }
+
+    /// A note did not reach a peer, for it has left the job: nor will a call.
+    fn departed(&mut self, peer: u32) {
+        let meeting = self.peers[peer as usize].meeting.as_ref();
+        if meeting.is_some_and(|m| m.calls.is_some()) {
+            self.end_meeting(peer);
+            self.unmet(peer, "it has left the job".to_string());
         }
     }
 
@@ -254,19 +268,16 @@ impl Tcp {
                 self.step(peer, now);
             }
         }
+        self.keep_vigil(now);
     }
 
     /// Makes what attempts are due, ends what takes too long.
     fn step(&mut self, peer: u32, now: Instant) {
-        let p = &mut self.peers[peer as usize];
-        let unanswered = p.mend.as_ref().is_some_and(|mend| mend.unanswered(now));
-        let Some(meeting) = &mut p.meeting else {
+        let Some(meeting) = &mut self.peers[peer as usize].meeting else {
             return;
         };
         if let Some((at, pause)) = meeting.calls {
-            if unanswered {
-                self.unmet(peer, "it does not answer".to_string());
-            } else if now >= at {
+            if now >= at {
                 meeting.calls = Some((now + pause, SELDOM.min(pause * 2)));
                 let effort = meeting.effort;
                 self.send_note(peer, Note::Call(effort));
@@ -337,7 +348,7 @@ impl Tcp {
     }
 
     /// Where both go: to the same one at first, and pairs spread over all.
-    fn relay_for(&self, peer: u32, tries: u32) -> Option<(SocketAddr, String)> {
+    pub(super) fn relay_for(&self, peer: u32, tries: u32) -> Option<(SocketAddr, String)> {
         let turn = self.me as usize + peer as usize + tries as usize;
         let relay = self.ways.relays.get(turn % self.ways.relays.len().max(1))?;
         let address = relay.ports[0];

@@ -2,8 +2,9 @@
 //! ranks live, as far as anybody knows; what they send meanwhile is kept (`lane`).
 //!
 //! Both go round the relays, the higher rank so slowly that the lower one passes by at each of its stations. That has a
-//! limit (`meet::RELAYS`); a peer that has not answered the call does not stand before it, for it may compute. Whether it lives is the
-//! rendezvous' to say.
+//! limit (`meet::RELAYS`). A peer that has not answered the call may compute, for as long as it likes; whether it lives is the
+//! rendezvous' to say, which tells too when it has left the job. Meanwhile the caller looks whether a relay is there at
+//! all (`vigil`): when none comes back within that limit, the peer is lost.
 
 use crate::info;
 use crate::transport::tcp::lane::{Lane, RECORD};
@@ -14,9 +15,6 @@ use crate::wire::frame::{Header, HEADER};
 use crate::wire::hello::Path;
 use std::time::{Duration, Instant};
 
-/// How long one calls the other. A peer that computes for longer is lost, though it may live; but where no relay comes
-/// back the job must end soon.
-const CALLS: Duration = Duration::from_secs(6);
 /// How long the lower rank stays at a relay.
 const STAY: Duration = Duration::from_secs(1);
 
@@ -40,11 +38,6 @@ impl Mend {
             rest_came: link.rest_came,
             tired: link.tired,
         }
-    }
-
-    /// Has the peer been called for too long?
-    pub fn unanswered(&self, now: Instant) -> bool {
-        now > self.since + CALLS
     }
 }
 
@@ -99,14 +92,15 @@ impl Tcp {
         p.mend = Some(Box::new(Mend::new(link, why)));
     }
 
-    /// Calls a peer whose connection broke, unless both are at it already.
+    /// Calls a peer whose connection broke, unless it is called or both are at it already: what they have tried so far
+    /// must count, or they would try for ever.
     pub(super) fn seek(&mut self, peer: u32) {
         let p = &self.peers[peer as usize];
         if p.mend.is_none() {
             return;
         }
         match &p.meeting {
-            Some(meeting) if meeting.goes_to_relay() => return,
+            Some(meeting) if meeting.calls.is_some() || meeting.goes_to_relay() => return,
             Some(_) => self.end_meeting(peer),
             None => (),
         }
@@ -252,7 +246,7 @@ impl Tcp {
     }
 
     /// Has everything arrived that was sent through relays?
-    pub(super) fn settled(&self) -> bool {
+    pub fn settled(&self) -> bool {
         let mended = self.peers.iter().all(|p| p.mend.is_none() || p.goodbye);
         mended
             && self

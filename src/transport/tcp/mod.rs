@@ -30,6 +30,7 @@ mod rest;
 mod seal;
 #[cfg(test)]
 mod strangers;
+mod vigil;
 mod ways;
 
 use crate::base::config::Encrypt;
@@ -50,6 +51,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use vigil::Vigil;
 use ways::Ways;
 
 const NONE: u32 = u32::MAX;
@@ -116,6 +118,10 @@ pub struct Tcp {
     dialling: Vec<u32>,
     /// Peers that are being met.
     meetings: Vec<u32>,
+    /// Peers are called because relayed connections broke: the search for a relay.
+    vigil: Option<Box<Vigil>>,
+    /// How often one was found.
+    pub(super) seen_relays: u32,
     /// Connections whose writing failed.
     failed: Vec<u32>,
     /// Connections that are not Ready.
@@ -195,6 +201,8 @@ impl Tcp {
             pending: Vec::new(),
             dialling: Vec::new(),
             meetings: Vec::new(),
+            vigil: None,
+            seen_relays: 0,
             failed: Vec::new(),
             greeting: 0,
             open: 0,

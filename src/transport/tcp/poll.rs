@@ -52,6 +52,7 @@ impl Tcp {
         if !(self.failed.is_empty() && self.dialling.is_empty() && self.meetings.is_empty())
             || self.greeting > 0
             || self.rests.is_some()
+            || self.vigil.is_some()
         {
             self.tick(sink);
         }
@@ -397,6 +398,7 @@ impl Tcp {
             && self.dialling.is_empty()
             && self.meetings.is_empty()
             && self.rests.is_none()
+            && self.vigil.is_none()
         {
             return;
         }
@@ -470,6 +472,9 @@ impl Tcp {
                 sooner(meeting.next_tick());
             }
         }
+        if let Some(vigil) = &self.vigil {
+            sooner(vigil.next_tick());
+        }
         if self.greeting > 0 {
             for link in self.links.iter().flatten() {
                 if door::is_timed(link) {
@@ -517,6 +522,7 @@ impl Tcp {
         self.pending.clear();
         self.dialling.clear();
         self.meetings.clear();
+        self.vigil = None;
         self.greeting = 0;
         for p in &mut self.peers {
             p.out = NONE;
