@@ -25,15 +25,13 @@ struct Serve {
 impl Serve {
     fn start(arguments: &[&str]) -> Serve {
         let mut command = mayfly();
-        command
-            .arg("serve")
-            .args(arguments)
-            .env("MAYFLY_OPERATOR_KEY", KEY);
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        command.arg("serve").args(arguments);
+        Serve::spawn(command.stderr(Stdio::piped()))
+    }
+
+    fn spawn(command: &mut Command) -> Serve {
+        command.env("MAYFLY_OPERATOR_KEY", KEY);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let line = first_line(child.stdout.as_mut().unwrap());
         let url = line.strip_prefix("mayfly serve: listening on ").unwrap();
         let place = Place::parse(url).unwrap();
@@ -52,6 +50,23 @@ impl Serve {
         wait(self.operator().create(&wanted)).unwrap()
     }
 
+    /// A rank of a job that was opened here, and the service's address.
+    fn member(&self, created: &JobCreated, rank: u32, size: u32) -> (Member, std::net::SocketAddr) {
+        let address = self.place.authority();
+        let secret = unhex(&created.secret).unwrap();
+        let entry = Entry {
+            service: &address,
+            job: &unhex(&created.job).unwrap(),
+            pass: &secrets::member_pass(&secret, rank, 0),
+            rank,
+            size,
+            epoch: 0,
+            patience: Duration::from_secs(20),
+        };
+        let member = Member::join(&entry, Box::new(|_| {}), None).unwrap();
+        (member, address.parse().unwrap())
+    }
+
     /// A command of the operator's, at this place.
     fn command(&self, arguments: &[&str]) -> common::Run {
         let mut command = mayfly();
@@ -67,8 +82,9 @@ impl Serve {
         self.signal(signal);
         let status = self.child.wait().unwrap();
         let mut said = String::new();
-        let mut err = self.child.stderr.take().unwrap();
-        err.read_to_string(&mut said).unwrap();
+        if let Some(mut err) = self.child.stderr.take() {
+            err.read_to_string(&mut said).unwrap();
+        }
         (status.code(), said)
     }
 
@@ -328,6 +344,53 @@ fn the_end_is_announced_and_running_jobs_get_their_time() {
         format!("{end:?}").contains("stopped by its operator"),
         "{end:?}"
     );
+}
+
+#[test]
+fn running_jobs_get_their_time_where_nothing_can_be_logged() {
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    let mut command = mayfly();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--grace", "30"]);
+    let serve = Serve::spawn(command.stderr(full.unwrap()));
+    let created = serve.create(1);
+    let (mut member, address) = serve.member(&created, 0, 1);
+    serve.signal("TERM");
+    assert!(eventually(|| {
+        ask(address, &get("/healthz", "")).0 == 503
+    }));
+    member.fence("x", b"").unwrap();
+    member.finish();
+    assert_eq!(serve.end("CONT").0, Some(0));
+}
+
+#[test]
+fn half_open_connections_beyond_all_descriptors_keep_nobody_out() {
+    let mut command = Command::new("sh");
+    let limited = "ulimit -n 256; exec \"$0\" \"$@\"";
+    command.args(["-c", limited, common::mayfly_path(), "serve", "--listen"]);
+    command.args(["127.0.0.1:0", "--relay-listen", "0,0"]);
+    let serve = Serve::spawn(command.stderr(Stdio::piped()));
+    let created = serve.create(2);
+    let relay = created.relays[0].split(',').next().unwrap();
+    let mut idle = Vec::new();
+    for _ in 0..300 {
+        for at in [serve.place.authority().as_str(), relay] {
+            idle.push(std::net::TcpStream::connect(at).unwrap());
+        }
+    }
+    let mut members = [0, 1].map(|rank| serve.member(&created, rank, 2).0);
+    std::thread::scope(|scope| {
+        for member in &mut members {
+            scope.spawn(|| member.fence("x", b"y").unwrap());
+        }
+    });
+    for member in &mut members {
+        member.finish();
+    }
+    drop(idle);
+    let (status, said) = serve.end("TERM");
+    assert_eq!(status, Some(0), "{said}");
+    assert!(!said.contains("Too many open files"), "{said}");
 }
 
 #[test]

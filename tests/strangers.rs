@@ -183,6 +183,32 @@ fn a_thousand_idle_connections_keep_nobody_out_and_end() {
 }
 
 #[test]
+fn idle_connections_that_take_all_places_keep_nobody_out() {
+    let service = service(|options| {
+        let limits = options.limits.as_mut().unwrap();
+        (limits.connections, limits.strangers) = (40, 40);
+        // None of them ends by itself.
+        limits.patience = Duration::from_secs(600);
+    });
+    let idle: Vec<TcpStream> = (0..100).map(|_| connect(service.address())).collect();
+    assert!(eventually(|| service.connections() == 40));
+    let address = service.address().to_string();
+    let mut members = [0, 1].map(|rank| join(&address, rank, &pass(rank)).unwrap());
+    assert!(service.connections() <= 40);
+    std::thread::scope(|scope| {
+        for member in &mut members {
+            scope.spawn(|| member.fence("x", b"y").unwrap());
+        }
+    });
+    drop(idle);
+    assert!(eventually(|| service.connections() == 2));
+    assert!(figure(service.address(), "mayfly_refusals_total{cause=\"room\"}") >= 2);
+    for member in &mut members {
+        member.finish();
+    }
+}
+
+#[test]
 fn wrong_passes_are_refused_then_slowed_and_never_hold_up_a_right_one() {
     let service = service(|_| {});
     let address = service.address();

@@ -421,6 +421,27 @@ fn files_stay_small_and_finished() {
     report(wrong);
 }
 
+/// `println!` and its kin panic, and so end the process, when standard output or error is closed or its disk full.
+#[test]
+fn nothing_ends_for_want_of_a_reader() {
+    let mut wrong = Vec::new();
+    for source in sources() {
+        let tests = source.name.contains("/tests/") || source.name.contains("/trial.rs");
+        let build = source.name.starts_with("abi/generate/") || source.name.ends_with("build.rs");
+        let code = without_tests(&source);
+        // This finds those of the other three as well.
+        for (at, _) in code.match_indices("print") {
+            let rest = &code[at + "print".len()..];
+            let called = rest.starts_with("!(") || rest.starts_with("ln!(");
+            if called && !tests && !build && !source.name.ends_with("strangers.rs") {
+                let line = line_of(code, at);
+                wrong.push(format!("src/{}:{line}: print!", source.name));
+            }
+        }
+    }
+    report(wrong);
+}
+
 #[test]
 fn nothing_names_one_machine() {
     // Put together here, so that this file does not find itself.

@@ -1,5 +1,6 @@
 //! Settings: the `MAYFLY_*` variables, read once.
 
+use crate::base::trace;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -68,7 +69,9 @@ impl Config {
         let number = |name: &str, default: i64| match get(name) {
             None => default,
             Some(text) => text.trim().parse().unwrap_or_else(|_| {
-                eprintln!("mayfly: {name}={text} is not a number; using {default}");
+                trace::say(&format!(
+                    "mayfly: {name}={text} is not a number; using {default}"
+                ));
                 default
             }),
         };
@@ -76,7 +79,7 @@ impl Config {
             let text = get(name).filter(|text| !text.trim().is_empty())?;
             let size = bytes(text.trim());
             if size.is_none() {
-                eprintln!("mayfly: {name}={text} is no number of bytes (such as 65536, 64M or 2G); using the default");
+                trace::say(&format!("mayfly: {name}={text} is no number of bytes (such as 65536, 64M or 2G); using the default"));
             }
             size
         };
@@ -93,7 +96,7 @@ impl Config {
                 Some("debug") => Level::Debug,
                 None | Some("" | "warn") => Level::Warn,
                 Some(other) => {
-                    eprintln!("mayfly: MAYFLY_LOG={other} is none of error, warn, info, debug; using warn");
+                    trace::say(&format!("mayfly: MAYFLY_LOG={other} is none of error, warn, info, debug; using warn"));
                     Level::Warn
                 }
             },
@@ -112,7 +115,7 @@ impl Config {
                 Some("always") => Encrypt::Always,
                 Some(other) => {
                     // The safe side of a slip.
-                    eprintln!("mayfly: MAYFLY_ENCRYPT={other} is none of auto, always, never; using always");
+                    trace::say(&format!("mayfly: MAYFLY_ENCRYPT={other} is none of auto, always, never; using always"));
                     Encrypt::Always
                 }
             },

@@ -21,6 +21,15 @@ pub fn line(text: &str) {
         -1 => format!("mayfly: {text}\n"),
         rank => format!("mayfly[rank {rank}]: {text}\n"),
     };
+    write(&line);
+}
+
+/// Writes a line as it is. Unlike `eprintln!` it never panics: standard error may be closed, or its disk full.
+pub fn say(text: &str) {
+    write(&format!("{text}\n"));
+}
+
+fn write(line: &str) {
     // SAFETY: the pointer and length are those of a live string; a short or failed write only loses a log line.
     unsafe { libc::write(2, line.as_ptr().cast(), line.len()) };
 }

@@ -1,6 +1,7 @@
 //! `mayfly host`: runs ranks in an instance of a platform. The executable of a function is this command under the name
 //! `bootstrap`.
 
+use mayfly::base::trace;
 use mayfly::platform::host::{self, Contract};
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ pub fn main(arguments: &Arguments) -> i32 {
     match options(arguments) {
         Ok(options) => host::run(options),
         Err(text) => {
-            eprintln!("mayfly host: {text}");
+            trace::say(&format!("mayfly host: {text}"));
             2
         }
     }

@@ -1,6 +1,7 @@
 //! `mayfly inspect PROGRAM`: what a program wants of MPI and what Mayfly has of it; `mayfly inspect --coverage`: what Mayfly has.
 
 use mayfly::abi::table;
+use mayfly::base::trace;
 use mayfly::platform::elf::{examine, Family, Kind, Report};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -48,7 +49,7 @@ pub fn main(arguments: &[String]) -> i32 {
 }
 
 fn usage(why: &str) -> i32 {
-    eprintln!("mayfly inspect: {why}\n{USAGE}");
+    trace::say(&format!("mayfly inspect: {why}\n{USAGE}"));
     2
 }
 
@@ -81,7 +82,7 @@ fn inspect(program: &str, json: bool) -> i32 {
                     .text("error", &trouble.to_string());
                 say(&format!("{}\n", object.done()));
             } else {
-                eprintln!("mayfly inspect: {trouble}");
+                trace::say(&format!("mayfly inspect: {trouble}"));
             }
             2
         }

@@ -1,5 +1,6 @@
 //! `mayfly ps`, `mayfly logs` and `mayfly kill`: the jobs of a `mayfly serve`.
 
+use mayfly::base::trace;
 use mayfly::rendezvous::operator::Operator;
 use mayfly::rendezvous::place::Place;
 use mayfly::rendezvous::server::JobStatus;
@@ -93,7 +94,10 @@ pub fn logs(arguments: &Logs) -> i32 {
         loop {
             let piece = operator.log(&job, from).await?;
             if piece.lost > 0 {
-                eprintln!("mayfly logs: {} bytes before this are not kept", piece.lost);
+                trace::say(&format!(
+                    "mayfly logs: {} bytes before this are not kept",
+                    piece.lost
+                ));
             }
             say(&piece.bytes)?;
             if piece.ended || !arguments.follow {
@@ -132,7 +136,7 @@ fn command<F: std::future::Future<Output = Result<(), String>>>(
     match done {
         Ok(()) => 0,
         Err(text) => {
-            eprintln!("mayfly {name}: {text}");
+            trace::say(&format!("mayfly {name}: {text}"));
             1
         }
     }

@@ -1,8 +1,10 @@
 //! `mayfly pack`: turns a program into something a platform can run.
 
+use mayfly::base::trace;
 use mayfly::platform::pack::{self, Data, Request, Target, To, Under};
 use mayfly::platform::{kubernetes, launch};
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
@@ -90,12 +92,14 @@ struct Kubernetes {
 pub fn main(arguments: &Arguments) -> i32 {
     match run(arguments) {
         Ok(text) => {
-            print!("{text}");
+            let mut out = std::io::stdout();
+            // The package stands, whether somebody reads about it or not.
+            let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
             0
         }
         Err(text) => {
             for line in text.lines() {
-                eprintln!("mayfly pack: {line}");
+                trace::say(&format!("mayfly pack: {line}"));
             }
             1
         }
@@ -110,7 +114,7 @@ fn run(arguments: &Arguments) -> Result<String, String> {
     let request = request(arguments)?;
     let packed = pack::pack(&request, &to)?;
     for notice in &packed.notices {
-        eprintln!("mayfly pack: {notice}");
+        trace::say(&format!("mayfly pack: {notice}"));
     }
     Ok(packed.text(&request, &to))
 }

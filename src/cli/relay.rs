@@ -1,6 +1,7 @@
 //! `mayfly relay`: a relay of its own, for ranks that cannot reach each other; and what it shares with `mayfly serve`.
 
 use super::serve::key_in;
+use mayfly::base::trace;
 use mayfly::platform::launch;
 use mayfly::rendezvous::message::unhex;
 use mayfly::rendezvous::relay::{Options, Relay};
@@ -65,7 +66,7 @@ pub fn main(arguments: &Arguments) -> i32 {
     match relay(arguments) {
         Ok(()) => 0,
         Err(text) => {
-            eprintln!("mayfly relay: {text}");
+            trace::say(&format!("mayfly relay: {text}"));
             1
         }
     }
@@ -93,10 +94,10 @@ fn relay(arguments: &Arguments) -> Result<(), String> {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
     let signal = launch::wait_for_end();
     let figures = relay.figures();
-    eprintln!(
+    trace::say(&format!(
         "mayfly relay: ended by signal {signal}; {} pairs were joined, {} bytes carried",
         figures.pairs_ever, figures.bytes
-    );
+    ));
     Ok(())
 }
 

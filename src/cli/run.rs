@@ -3,6 +3,7 @@
 mod flags;
 pub mod words;
 
+use mayfly::base::trace;
 use mayfly::platform::{launch, remote};
 use std::ffi::OsString;
 use std::io::Write;
@@ -72,7 +73,7 @@ pub fn main(arguments: Vec<OsString>) -> i32 {
             return 0;
         }
         Err(flags::Wrong::Text(text)) => {
-            eprintln!("mayfly: {text}");
+            trace::say(&format!("mayfly: {text}"));
             return 2;
         }
     };
@@ -86,7 +87,7 @@ pub fn main(arguments: Vec<OsString>) -> i32 {
     match ended {
         Ok(status) => status,
         Err(refusal) => {
-            eprintln!("mayfly: {}", refusal.text);
+            trace::say(&format!("mayfly: {}", refusal.text));
             refusal.status
         }
     }

@@ -2,6 +2,7 @@
 
 use super::relay;
 use mayfly::base::os;
+use mayfly::base::trace;
 use mayfly::platform::launch;
 use mayfly::rendezvous::message::hex;
 use mayfly::rendezvous::place::Place;
@@ -70,7 +71,7 @@ pub fn main(arguments: &Arguments) -> i32 {
     match serve(arguments) {
         Ok(()) => 0,
         Err(text) => {
-            eprintln!("mayfly serve: {text}");
+            trace::say(&format!("mayfly serve: {text}"));
             1
         }
     }
@@ -124,7 +125,9 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     let signal = launch::wait_for_end();
     let ended = wind_up(&service, Duration::from_secs(arguments.grace.into()));
     if !arguments.quiet || ended > 0 {
-        eprintln!("mayfly serve: ended by signal {signal}; {ended} running jobs were ended");
+        trace::say(&format!(
+            "mayfly serve: ended by signal {signal}; {ended} running jobs were ended"
+        ));
     }
     Ok(())
 }
@@ -136,7 +139,7 @@ fn wind_up(service: &Service, grace: Duration) -> usize {
     if running > 0 && !grace.is_zero() {
         let text = format!("the rendezvous ends in {} s", grace.as_secs());
         service.announce(&text);
-        eprintln!("mayfly serve: {text}; {running} jobs are running");
+        trace::say(&format!("mayfly serve: {text}; {running} jobs are running"));
         let (sender, again) = channel();
         std::thread::spawn(move || sender.send(launch::wait_for_end()));
         let end = Instant::now() + grace;

@@ -65,9 +65,8 @@ impl Options {
     /// For a relay that shares its process, and so its descriptors, with a rendezvous.
     pub fn beside_a_rendezvous(key: [u8; 32]) -> Options {
         let mut options = Options::new(key);
-        options.limits.connections /= 2;
+        options.limits = options.limits.halved();
         options.job.pairs /= 2;
-        options.limits.strangers = options.limits.strangers.min(options.limits.connections);
         options
     }
 }
@@ -283,7 +282,7 @@ impl Inner {
         let _ = tokio::time::timeout(self.gate.patience(), stream.write_all(&[status as u8])).await;
     }
 
-    async fn converse(self: Arc<Self>, mut stream: TcpStream, peer: SocketAddr, mut place: Place) {
+    async fn converse(self: Arc<Self>, mut stream: TcpStream, peer: SocketAddr, place: Place) {
         let _ = stream.set_nodelay(true);
         let mut nonce = [0; 16];
         if os::random(&mut nonce).is_err() {
@@ -294,9 +293,15 @@ impl Inner {
             stream.write_all(&greeting(&nonce)).await?;
             stream.read_exact(&mut bytes).await
         };
-        match tokio::time::timeout(self.gate.patience(), asked).await {
-            Ok(Ok(_)) => {}
-            _ => {
+        let asked = async {
+            tokio::select! {
+                asked = tokio::time::timeout(self.gate.patience(), asked) => matches!(asked, Ok(Ok(_))),
+                () = place.lost() => false,
+            }
+        };
+        match asked.await {
+            true => {}
+            false => {
                 self.count_refusal(Status::Malformed);
                 return self.hushed.line("silent", Instant::now(), || {
                     format!("relay: {peer} left, or said nothing for too long")

@@ -265,7 +265,7 @@ impl Front {
     async fn initialize(&self, body: Bytes) -> Response {
         let before = unpoisoned(&self.initialized).is_some();
         let (Ok(mut host), false) = (self.claim_any(), before) else {
-            eprintln!("{}", openwhisk::TWICE);
+            trace::say(openwhisk::TWICE);
             return reply::json(403, &openwhisk::error(openwhisk::TWICE));
         };
         let refused = |text: String| reply::json(502, &openwhisk::error(&text));
@@ -306,7 +306,7 @@ impl Front {
             // The marks belong to the activation that runs.
             Err(Trouble::Busy) => return refusal(&Trouble::Busy),
             Err(trouble) => {
-                eprintln!("mayfly: {}", trouble.text());
+                trace::line(trouble.text());
                 openwhisk::mark();
                 return reply::json(502, &openwhisk::error(trouble.text()));
             }
@@ -321,7 +321,7 @@ impl Front {
         let (begun, _) = oneshot::channel();
         let result = flat(run(host, start, situation, begun).await);
         if let Err(trouble) = &result {
-            eprintln!("mayfly: {}", trouble.text());
+            trace::line(trouble.text());
         }
         openwhisk::mark();
         match result {

@@ -33,7 +33,7 @@ impl Inner {
             }
             (&Method::GET, ["healthz"]) => plain(StatusCode::OK, "ok\n"),
             (&Method::GET, ["metrics"]) => self.answer_metrics(),
-            (&Method::POST, ["v1", "jobs"]) => self.answer_create(request, peer).await,
+            (&Method::POST, ["v1", "jobs"]) => self.answer_create(request, peer, slot).await,
             (&Method::GET, ["v1", "jobs"]) => self.answer_list(&request, peer),
             (&Method::GET, ["v1", "jobs", job]) => self.answer_status(&request, peer, job),
             (&Method::DELETE, ["v1", "jobs", job]) => self.answer_end(&request, peer, job),
@@ -127,12 +127,15 @@ impl Inner {
         drop(core);
         self.changed.notify_one();
         let upgrade = hyper::upgrade::on(&mut request);
-        *slot.lock().unwrap_or_else(|p| p.into_inner()) = Some(Entrance {
+        slot.place.proven();
+        let mut entrance = slot.entrance.lock().unwrap_or_else(|p| p.into_inner());
+        *entrance = Some(Entrance {
             connection,
             role,
             outlet,
             upgrade,
         });
+        drop(entrance);
         let mut response = plain(StatusCode::SWITCHING_PROTOCOLS, "");
         let headers = response.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));

@@ -1,6 +1,7 @@
 //! The jobs as HTTP shows them: opened, listed, looked at, read, ended.
 
 use super::http::{bearer, json, plain, Answer};
+use super::listen::Slot;
 use super::{Inner, JOBS};
 use crate::base::os;
 use crate::rendezvous::message::{hex, same_secret, unhex, OBSERVER, TASK_MAX};
@@ -216,10 +217,13 @@ impl Inner {
         &self,
         request: Request<Incoming>,
         peer: SocketAddr,
+        slot: &Slot,
     ) -> Answer {
         if let Err(denied) = self.operator(&request, peer) {
             return self.deny(denied, peer);
         }
+        // What the operator sends may be large, and take its time.
+        slot.place.proven();
         let most = TASK_MAX + BODY;
         let mut sent = request.into_body();
         if sent.size_hint().lower() > most as u64 {

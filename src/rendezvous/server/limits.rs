@@ -1,16 +1,21 @@
 //! How much strangers may cost: connections in all and from one source, arrivals and failures per second, log lines.
 //!
 //! A source is an IPv4 address or an IPv6 network of 64 bits. Many ranks may stand behind one address translator, so
-//! that the limits per source bite on those who have not proven anything, hardly on members.
+//! that the limits per source bite on those who have not proven anything, hardly on members. When all places are taken,
+//! the stranger that has been here longest makes room: whoever says nothing keeps nobody out.
 
 use crate::base::trace;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 /// Sources that are remembered; beyond, those that cost nothing at the moment are forgotten.
 const SOURCES: usize = 16_384;
+/// For so long a stranger may keep its place when there is no other: what a handshake from far away takes.
+const HASTE: Duration = Duration::from_secs(1);
 /// Log lines of one kind in each [`WINDOW`].
 const LINES: u32 = 5;
 const WINDOW: Duration = Duration::from_secs(10);
@@ -61,6 +66,16 @@ impl Limits {
             patience: Duration::from_secs(10),
         }
     }
+
+    /// For one of two that share a process, and so its descriptors.
+    pub fn halved(self) -> Limits {
+        let connections = self.connections / 2;
+        Limits {
+            connections,
+            strangers: self.strangers.min(connections),
+            ..self
+        }
+    }
 }
 
 /// How many descriptors this process may open; 1,024 when nobody says.
@@ -97,8 +112,19 @@ pub struct Gate {
 
 #[derive(Default)]
 struct State {
+    /// Those that must make room not counted.
     open: usize,
+    /// Who has proven nothing yet, by age.
+    strangers: BTreeMap<u64, Stranger>,
+    next: u64,
     sources: HashMap<IpAddr, Source>,
+}
+
+struct Stranger {
+    source: IpAddr,
+    since: Instant,
+    /// Its place goes to another.
+    out: Arc<Notify>,
 }
 
 struct Source {
@@ -172,21 +198,31 @@ impl Gate {
     pub fn admit(self: &Arc<Gate>, ip: IpAddr, now: Instant) -> Result<Place, TooMany> {
         let from = source(ip);
         let mut state = self.state();
-        if state.open >= self.limits.connections {
-            return Err(TooMany::Connections);
-        }
         let entry = state.source(from, &self.limits, now);
-        if entry.strangers >= self.limits.strangers {
-            return Err(TooMany::FromThisSource);
-        }
         if !entry.arrivals.take(self.limits.arrivals, now) {
             return Err(TooMany::TooFast);
         }
-        entry.strangers += 1;
-        state.open += 1;
+        if entry.strangers >= self.limits.strangers && !state.make_room(Some(from), now) {
+            return Err(TooMany::FromThisSource);
+        }
+        if state.open >= self.limits.connections && !state.make_room(None, now) {
+            return Err(TooMany::Connections);
+        }
+        let number = state.next;
+        let out = Arc::<Notify>::default();
+        let stranger = Stranger {
+            source: from,
+            since: now,
+            out: out.clone(),
+        };
+        state.strangers.insert(number, stranger);
+        state.source(from, &self.limits, now).strangers += 1;
+        (state.open, state.next) = (state.open + 1, number + 1);
         Ok(Place {
             gate: self.clone(),
-            stranger: Some(from),
+            number,
+            proven: AtomicBool::new(false),
+            out,
         })
     }
 
@@ -214,6 +250,30 @@ impl Gate {
 }
 
 impl State {
+    /// The stranger of this number, if it is one still, is none any more.
+    fn known(&mut self, number: u64) -> Option<Stranger> {
+        let stranger = self.strangers.remove(&number)?;
+        if let Some(source) = self.sources.get_mut(&stranger.source) {
+            source.strangers = source.strangers.saturating_sub(1);
+        }
+        Some(stranger)
+    }
+
+    /// The oldest stranger, of this source if one is given, loses its place. False: none is old enough.
+    fn make_room(&mut self, of: Option<IpAddr>, now: Instant) -> bool {
+        let mut strangers = self.strangers.iter();
+        let oldest = strangers.find(|(_, s)| of.is_none_or(|of| s.source == of));
+        let late = |s: &Stranger| now.saturating_duration_since(s.since) >= HASTE;
+        let Some(number) = oldest.filter(|(_, s)| late(s)).map(|(number, _)| *number) else {
+            return false;
+        };
+        if let Some(stranger) = self.known(number) {
+            self.open = self.open.saturating_sub(1);
+            stranger.out.notify_one();
+        }
+        true
+    }
+
     fn source(&mut self, from: IpAddr, limits: &Limits, now: Instant) -> &mut Source {
         if self.sources.len() >= SOURCES && !self.sources.contains_key(&from) {
             self.sources.retain(|_, source| {
@@ -238,27 +298,32 @@ impl State {
 /// One connection's place.
 pub struct Place {
     gate: Arc<Gate>,
-    /// The source, as long as it is a stranger.
-    stranger: Option<IpAddr>,
+    number: u64,
+    proven: AtomicBool,
+    out: Arc<Notify>,
 }
 
 impl Place {
     /// Whoever is there has shown a right pass.
-    pub fn proven(&mut self) {
-        if let Some(from) = self.stranger.take() {
-            let mut state = self.gate.state();
-            if let Some(source) = state.sources.get_mut(&from) {
-                source.strangers = source.strangers.saturating_sub(1);
-            }
+    pub fn proven(&self) {
+        if self.gate.state().known(self.number).is_some() {
+            self.proven.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Ends when the place has gone to another, for nothing was proven here.
+    pub async fn lost(&self) {
+        self.out.notified().await;
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.proven();
         let mut state = self.gate.state();
-        state.open = state.open.saturating_sub(1);
+        // Who had to make room is not counted any more.
+        if state.known(self.number).is_some() || self.proven.load(Ordering::Relaxed) {
+            state.open = state.open.saturating_sub(1);
+        }
     }
 }
 
@@ -338,7 +403,7 @@ mod tests {
     fn strangers_take_few_places_and_members_many() {
         let (gate, now) = (Gate::new(limits()), Instant::now());
         let a = ip("192.0.2.1");
-        let mut first = gate.admit(a, now).unwrap();
+        let first = gate.admit(a, now).unwrap();
         let second = gate.admit(a, now).unwrap();
         assert_eq!(gate.admit(a, now).err(), Some(TooMany::FromThisSource));
         first.proven();
@@ -346,13 +411,50 @@ mod tests {
         let third = gate.admit(a, now).unwrap();
         assert_eq!(gate.open(), 3);
         drop((second, third));
-        let _fourth = gate.admit(a, now).unwrap();
         assert_eq!(gate.admit(a, now).err(), Some(TooMany::TooFast));
         // In the long run one a second; and others are not held responsible.
         let later = now + Duration::from_millis(1_100);
         let _fifth = gate.admit(a, later).unwrap();
-        let _others = [gate.admit(ip("192.0.2.2"), now), gate.admit(ip("::1"), now)];
+        let _others = ["192.0.2.2", "192.0.2.3", "::1"].map(|other| gate.admit(ip(other), now));
         assert_eq!(gate.admit(ip("::2"), now).err(), Some(TooMany::Connections));
+    }
+
+    #[test]
+    fn the_oldest_stranger_makes_room_and_nobody_else() {
+        let (gate, now) = (Gate::new(limits()), Instant::now());
+        let other = |n: u8| ip(&format!("192.0.2.{n}"));
+        let lost = |place: &Place| {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let wait = async {
+                tokio::time::timeout(Duration::from_millis(1), place.lost())
+                    .await
+                    .is_ok()
+            };
+            runtime.enable_time().build().unwrap().block_on(wait)
+        };
+        let member = gate.admit(other(1), now).unwrap();
+        member.proven();
+        let late = now + HASTE;
+        let mut strangers: Vec<Place> =
+            (2..6).map(|n| gate.admit(other(n), now).unwrap()).collect();
+        let sixth = gate.admit(other(6), late - Duration::from_millis(1));
+        assert_eq!(sixth.err(), Some(TooMany::Connections));
+        let seventh = gate.admit(other(7), late).unwrap();
+        assert_eq!(gate.open(), 5);
+        assert!(lost(&strangers[0]) && !lost(&strangers[1]) && !lost(&member));
+        // A proof that comes too late does not count its connection twice; its end does not uncount it.
+        strangers[0].proven();
+        strangers.remove(0);
+        assert_eq!(gate.open(), 5);
+        // A source that has all places of its own makes room itself.
+        let again = [gate.admit(other(7), late), gate.admit(other(7), late)];
+        assert!(again[0].is_ok());
+        assert_eq!(again[1].as_ref().err(), Some(&TooMany::FromThisSource));
+        let more = gate.admit(other(7), late + HASTE).unwrap();
+        assert!(lost(&seventh) && !lost(&more));
+        drop((strangers, again, more, seventh, member));
+        assert_eq!(gate.open(), 0);
+        assert!(gate.state().strangers.is_empty());
     }
 
     #[test]

@@ -14,8 +14,19 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
-/// Where the answer to a request leaves a role's connection that is about to speak in frames.
-pub type Slot = Arc<Mutex<Option<Entrance>>>;
+/// A connection while requests come on it.
+pub struct Slot {
+    /// The answer to a request leaves there a role's connection that is about to speak in frames.
+    pub entrance: Mutex<Option<Entrance>>,
+    pub place: Place,
+}
+
+impl Slot {
+    fn entrance(&self) -> Option<Entrance> {
+        let mut entrance = self.entrance.lock().unwrap_or_else(|p| p.into_inner());
+        entrance.take()
+    }
+}
 
 /// The first byte of a TLS record that begins a handshake (RFC 8446, 5.1).
 const TLS: u8 = 0x16;
@@ -82,8 +93,25 @@ impl Inner {
     }
 
     /// One TCP connection, from its first byte to its last.
-    async fn converse(self: Arc<Self>, mut stream: TcpStream, peer: SocketAddr, place: Place) {
+    async fn converse(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, place: Place) {
         let _ = stream.set_nodelay(true);
+        let slot = Arc::new(Slot {
+            entrance: Mutex::default(),
+            place,
+        });
+        tokio::select! {
+            () = self.clone().greet(stream, peer, &slot) => (),
+            () = slot.place.lost() => {
+                return self.strange(peer, "room", "it had proven nothing yet, and others came");
+            }
+        }
+        if let Some(entrance) = slot.entrance() {
+            self.link(entrance).await;
+        }
+    }
+
+    /// Until the connection ends, or speaks in frames.
+    async fn greet(self: Arc<Self>, mut stream: TcpStream, peer: SocketAddr, slot: &Arc<Slot>) {
         let mut first = [0];
         let peeked = tokio::time::timeout(self.gate.patience(), stream.peek(&mut first));
         let in_tls = match peeked.await {
@@ -92,7 +120,7 @@ impl Inner {
             Err(_) => return self.strange(peer, "slow", "it says nothing"),
         };
         match (&self.options.tls, in_tls) {
-            (None, false) => self.http(stream, peer, place).await,
+            (None, false) => self.http(stream, peer, slot).await,
             (None, true) => {
                 self.strange(
                     peer,
@@ -113,7 +141,7 @@ impl Inner {
             (Some(identity), true) => {
                 let acceptor = tokio_rustls::TlsAcceptor::from(identity.server.clone());
                 match tokio::time::timeout(self.gate.patience(), acceptor.accept(stream)).await {
-                    Ok(Ok(stream)) => self.http(stream, peer, place).await,
+                    Ok(Ok(stream)) => self.http(stream, peer, slot).await,
                     Ok(Err(e)) => self.strange(peer, "tls", &format!("no TLS came about: {e}")),
                     Err(_) => self.strange(peer, "slow", "its TLS handshake does not end"),
                 }
@@ -125,9 +153,8 @@ impl Inner {
         self: Arc<Self>,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: SocketAddr,
-        mut place: Place,
+        slot: &Arc<Slot>,
     ) {
-        let slot = Slot::default();
         let answered = Arc::new(AtomicBool::new(false));
         let (inner, filled, first) = (self.clone(), slot.clone(), answered.clone());
         let service = hyper::service::service_fn(move |request| {
@@ -142,24 +169,17 @@ impl Inner {
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades()
             .await;
-        let upgrade = slot.lock().unwrap_or_else(|p| p.into_inner()).take();
-        match (upgrade, served) {
-            (Some(entrance), _) => {
-                place.proven();
-                self.link(entrance).await
-            }
+        match served {
             // A client that keeps its connection for later is nothing special.
-            (None, Err(e)) if e.is_timeout() && answered.load(Ordering::Relaxed) => {}
-            (None, Err(e)) if e.is_timeout() => {
-                self.strange(peer, "slow", "its request does not end")
-            }
-            (None, Err(e)) if e.is_parse() => {
+            Err(e) if e.is_timeout() && answered.load(Ordering::Relaxed) => {}
+            Err(e) if e.is_timeout() => self.strange(peer, "slow", "its request does not end"),
+            Err(e) if e.is_parse() => {
                 self.strange(peer, "not_http", &format!("it does not speak HTTP: {e}"))
             }
-            (None, Err(e)) if e.is_incomplete_message() => {
+            Err(e) if e.is_incomplete_message() => {
                 self.strange(peer, "cut_off", "it left in the middle of its request")
             }
-            (None, _) => {}
+            _ => {}
         }
     }
 

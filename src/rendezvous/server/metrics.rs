@@ -8,12 +8,13 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Why somebody was turned away; the label `cause`.
-const CAUSES: [&str; 14] = [
+const CAUSES: [&str; 15] = [
     "unknown_job",
     "wrong_pass",
     "wrong_key",
     "duplicate",
     "too_many",
+    "room",
     "too_fast",
     "too_often",
     "slow",

@@ -62,7 +62,7 @@ pub struct Options {
     pub relays: Relays,
     /// A relay in this process, for the metrics.
     pub relay: Option<Arc<Relay>>,
-    /// `None`: [`Limits::by_descriptors`].
+    /// `None`: [`Limits::by_descriptors`], half of them beside a relay.
     pub limits: Option<Limits>,
 }
 
@@ -133,7 +133,10 @@ impl Service {
             core: Mutex::default(),
             changed: Notify::new(),
             began: Instant::now(),
-            gate: Gate::new(options.limits.unwrap_or_else(Limits::by_descriptors)),
+            gate: Gate::new(options.limits.unwrap_or_else(|| match options.relay {
+                Some(_) => Limits::by_descriptors().halved(),
+                None => Limits::by_descriptors(),
+            })),
             options,
             on_event,
             hushed: Hushed::default(),

@@ -84,13 +84,15 @@ async fn serve(listener: TcpListener, relay: Arc<Relay>) -> io::Result<()> {
                 let answer = answer(&request, &relay);
                 async move { Ok::<_, Infallible>(answer) }
             });
-            let _ = hyper::server::conn::http1::Builder::new()
+            let served = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(REQUEST)
                 .max_buf_size(16 * 1024)
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-            drop(place);
+                .serve_connection(TokioIo::new(stream), service);
+            tokio::select! {
+                _ = served => {}
+                () = place.lost() => {}
+            }
         });
     }
 }
