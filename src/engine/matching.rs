@@ -59,6 +59,10 @@ pub type Map<K, V> = HashMap<K, V, BuildHasherDefault<Fold>>;
 
 const NONE: u32 = u32::MAX;
 
+/// The kind of a pattern: exact, any tag, any source, both. Which of two bits is set says what is not looked at.
+const ANY_TAG: usize = 1;
+const ANY_SOURCE: usize = 2;
+
 /// The four bins a message can stand in: exact, any tag, any source, both.
 const VIEWS: usize = 4;
 
@@ -113,6 +117,8 @@ struct Store<T> {
     spare_bins: Vec<u32>,
     order: u64,
     len: usize,
+    /// The only node, when it stands in no bin.
+    lone: u32,
 }
 
 impl<T> Store<T> {
@@ -125,13 +131,26 @@ impl<T> Store<T> {
             spare_bins: Vec::new(),
             order: 0,
             len: 0,
+            lone: NONE,
         }
     }
 
+    /// Makes a node that stands in no bin yet.
+    #[inline]
     fn take_node(&mut self, source: u32, tag: i32, value: T) -> u32 {
         self.order += 1;
         self.len += 1;
-        let node = Node {
+        if let Some(index) = self.free.pop() {
+            // What it says of bins is written when it is put into some.
+            let node = &mut self.nodes[index as usize];
+            node.value = Some(value);
+            node.source = source;
+            node.tag = tag;
+            node.in_views = 0;
+            node.order = self.order;
+            return index;
+        }
+        self.nodes.push(Node {
             value: Some(value),
             source,
             tag,
@@ -139,17 +158,8 @@ impl<T> Store<T> {
             order: self.order,
             links: [(NONE, NONE); VIEWS],
             bins: [NONE; VIEWS],
-        };
-        match self.free.pop() {
-            Some(index) => {
-                self.nodes[index as usize] = node;
-                index
-            }
-            None => {
-                self.nodes.push(node);
-                (self.nodes.len() - 1) as u32
-            }
-        }
+        });
+        (self.nodes.len() - 1) as u32
     }
 
     fn append(&mut self, view: usize, key: u128, index: u32) {
@@ -212,6 +222,7 @@ impl<T> Store<T> {
         }
     }
 
+    #[inline]
     fn release(&mut self, index: u32) -> T {
         self.free.push(index);
         self.len -= 1;
@@ -248,16 +259,14 @@ impl<R, M> Default for Context<R, M> {
 }
 
 impl<R, M> Context<R, M> {
+    #[inline]
     fn view_of(pattern: Pattern) -> usize {
-        match (pattern.source, pattern.tag) {
-            (Some(_), Some(_)) => 0,
-            (Some(_), None) => 1,
-            (None, Some(_)) => 2,
-            (None, None) => 3,
-        }
+        let source = usize::from(pattern.source.is_none()) * ANY_SOURCE;
+        source | usize::from(pattern.tag.is_none()) * ANY_TAG
     }
 
     /// Adds a receive that no waiting message matched.
+    #[inline]
     pub fn post(&mut self, pattern: Pattern, receive: R) -> Posted {
         let view = Self::view_of(pattern);
         let index = self.posted.take_node(
@@ -265,9 +274,26 @@ impl<R, M> Context<R, M> {
             pattern.tag.unwrap_or(i32::MIN),
             receive,
         );
-        self.posted.append(view, pattern.code(), index);
+        self.posted.nodes[index as usize].in_views = 1 << view;
+        if self.posted.len == 1 {
+            self.posted.lone = index;
+        } else {
+            self.settle_posted();
+            self.posted.append(view, pattern.code(), index);
+        }
         self.posted_by_view[view] += 1;
         Posted(index, self.posted.order)
+    }
+
+    /// The lone receive goes to its bin.
+    fn settle_posted(&mut self) {
+        let index = std::mem::replace(&mut self.posted.lone, NONE);
+        if index != NONE {
+            let node = &self.posted.nodes[index as usize];
+            let view = node.in_views.trailing_zeros() as usize;
+            let pattern = views(node.source, node.tag)[view];
+            self.posted.append(view, pattern.code(), index);
+        }
     }
 
     /// Withdraws a posted receive; `None` when it has been matched.
@@ -279,17 +305,41 @@ impl<R, M> Context<R, M> {
         Some(self.take_posted(Self::view_of(pattern), pattern, posted.0))
     }
 
+    #[inline]
     fn take_posted(&mut self, view: usize, pattern: Pattern, index: u32) -> R {
-        self.posted.unlink(view, pattern.code(), index);
+        if self.posted.lone == index {
+            self.posted.lone = NONE;
+        } else {
+            self.posted.unlink(view, pattern.code(), index);
+        }
         self.posted_by_view[view] -= 1;
         self.posted.release(index)
     }
 
     /// The oldest posted receive that wants this message, taken from the queue.
+    #[inline(always)]
     pub fn match_message(&mut self, source: u32, tag: i32) -> Option<R> {
         if self.posted.len == 0 {
             return None;
         }
+        let lone = self.posted.lone;
+        if lone == NONE {
+            return self.match_in_bins(source, tag);
+        }
+        let node = &self.posted.nodes[lone as usize];
+        let view = node.in_views.trailing_zeros() as usize;
+        if (node.source != source && view & ANY_SOURCE == 0)
+            || (node.tag != tag && view & ANY_TAG == 0)
+        {
+            return None;
+        }
+        self.posted.lone = NONE;
+        self.posted_by_view[view & 3] -= 1;
+        Some(self.posted.release(lone))
+    }
+
+    #[inline(never)]
+    fn match_in_bins(&mut self, source: u32, tag: i32) -> Option<R> {
         let mut best: Option<(u64, usize, Pattern, u32)> = None;
         for (view, pattern) in views(source, tag).into_iter().enumerate() {
             if self.posted_by_view[view] == 0 {
@@ -309,10 +359,42 @@ impl<R, M> Context<R, M> {
     /// Keeps a message that nobody waits for yet.
     pub fn keep(&mut self, source: u32, tag: i32, message: M) {
         let index = self.unexpected.take_node(source, tag, message);
+        if self.unexpected.len == 1 {
+            self.unexpected.lone = index;
+        } else {
+            let lone = std::mem::replace(&mut self.unexpected.lone, NONE);
+            if lone != NONE {
+                self.settle_unexpected(lone);
+            }
+            self.settle_unexpected(index);
+        }
+    }
+
+    /// A message goes to its bins.
+    fn settle_unexpected(&mut self, index: u32) {
+        let node = &self.unexpected.nodes[index as usize];
+        let (source, tag) = (node.source, node.tag);
         let wanted = if self.wild { VIEWS } else { 1 };
         for (view, pattern) in views(source, tag).into_iter().enumerate().take(wanted) {
             self.unexpected.append(view, pattern.code(), index);
         }
+    }
+
+    /// The oldest waiting message of this pattern.
+    #[inline]
+    fn find(&mut self, pattern: Pattern) -> Option<u32> {
+        if self.unexpected.len == 0 {
+            return None;
+        }
+        let lone = self.unexpected.lone;
+        if lone == NONE {
+            self.index_for(pattern);
+            return self.unexpected.head(pattern.code());
+        }
+        let node = &self.unexpected.nodes[lone as usize];
+        let wanted = pattern.source.is_none_or(|s| s == node.source)
+            && pattern.tag.is_none_or(|t| t == node.tag);
+        wanted.then_some(lone)
     }
 
     fn index_for(&mut self, pattern: Pattern) {
@@ -337,22 +419,15 @@ impl<R, M> Context<R, M> {
 
     /// The oldest waiting message of this pattern, left where it is.
     pub fn peek(&mut self, pattern: Pattern) -> Option<(u32, i32, &M)> {
-        if self.unexpected.len == 0 {
-            return None;
-        }
-        self.index_for(pattern);
-        let index = self.unexpected.head(pattern.code())?;
+        let index = self.find(pattern)?;
         let node = &self.unexpected.nodes[index as usize];
         node.value.as_ref().map(|m| (node.source, node.tag, m))
     }
 
     /// The oldest waiting message of this pattern, taken from the queue.
+    #[inline]
     pub fn take(&mut self, pattern: Pattern) -> Option<(u32, i32, M)> {
-        if self.unexpected.len == 0 {
-            return None;
-        }
-        self.index_for(pattern);
-        let index = self.unexpected.head(pattern.code())?;
+        let index = self.find(pattern)?;
         Some(self.take_unexpected(index))
     }
 
@@ -361,9 +436,13 @@ impl<R, M> Context<R, M> {
             let node = &self.unexpected.nodes[index as usize];
             (node.source, node.tag, node.in_views)
         };
-        for (view, pattern) in views(source, tag).into_iter().enumerate() {
-            if in_views & 1 << view != 0 {
-                self.unexpected.unlink(view, pattern.code(), index);
+        if self.unexpected.lone == index {
+            self.unexpected.lone = NONE;
+        } else {
+            for (view, pattern) in views(source, tag).into_iter().enumerate() {
+                if in_views & 1 << view != 0 {
+                    self.unexpected.unlink(view, pattern.code(), index);
+                }
             }
         }
         (source, tag, self.unexpected.release(index))
@@ -406,7 +485,7 @@ impl<R, M> Default for Contexts<R, M> {
 
 impl<R, M> Contexts<R, M> {
     /// A context's queues, made if need be.
-    #[inline]
+    #[inline(always)]
     pub fn of(&mut self, id: u64) -> &mut Context<R, M> {
         let place = match self.last {
             Some((last, place)) if last == id => place,
@@ -415,6 +494,7 @@ impl<R, M> Contexts<R, M> {
         &mut self.queues[place as usize]
     }
 
+    #[inline(never)]
     fn find(&mut self, id: u64) -> u32 {
         let place = match self.places.entry(id) {
             Entry::Occupied(place) => *place.get(),

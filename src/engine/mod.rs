@@ -455,8 +455,18 @@ impl Core {
     }
 
     /// An eager message of `length` bytes has left the receiver's memory (or never needed any).
-    #[inline]
+    #[inline(always)]
     fn consumed(&mut self, from: PeerId, length: usize, synchronous: bool, request: u32) {
+        let peer = &mut self.peers[from.0 as usize];
+        peer.owed += length + peer::ENVELOPE;
+        if synchronous || peer.owed >= self.window / 4 {
+            self.acknowledge(from, synchronous, request);
+        }
+    }
+
+    /// Tells the sender what it has to know of a message that was received.
+    #[inline(never)]
+    fn acknowledge(&mut self, from: PeerId, synchronous: bool, request: u32) {
         if synchronous {
             self.control(
                 from,
@@ -468,7 +478,6 @@ impl Core {
         }
         let window = self.window;
         let peer = &mut self.peers[from.0 as usize];
-        peer.owed += length + peer::ENVELOPE;
         if peer.owed >= window / 4 {
             let total = std::mem::take(&mut peer.owed) as u64;
             self.control(

@@ -28,6 +28,9 @@ const LOOKS: Duration = Duration::from_secs(2);
 /// A look of so much effort shares the processor with who does the work looked for.
 const DEAR: u32 = 5;
 
+/// Looks at a time, where nobody else wants in.
+const SEVERAL: u32 = 8;
+
 /// Calls that only test, between two looks at whether the peers still live.
 const POKES: u32 = 4096;
 /// The same for naps.
@@ -117,21 +120,33 @@ impl Runtime {
         };
         let yields = self.patience.yields.load(Ordering::Relaxed);
         let (mut idle, mut looks) = (0u32, 0u32);
+        let several = if self.gate.is_shared() || spins < SEVERAL {
+            1
+        } else {
+            SEVERAL
+        };
         loop {
             let look = self.with(|world| {
                 if let Some(found) = done(world) {
                     return Look::Found(found);
                 }
-                let progress = world.progress();
-                if let Some(upcall) = progress.upcall {
-                    return Look::Call(upcall);
-                }
-                if progress.moved {
-                    Look::Moved
-                } else {
+                let mut effort = 0u32;
+                for _ in 0..several {
+                    let progress = world.progress();
+                    if let Some(upcall) = progress.upcall {
+                        return Look::Call(upcall);
+                    }
+                    if progress.moved {
+                        return done(world).map_or(Look::Moved, Look::Found);
+                    }
                     let engine = world.engine.as_ref();
-                    Look::Nothing(engine.map_or(1, |e| e.links.effort()))
+                    let this = engine.map_or(1, |e| e.links.effort());
+                    effort = effort.saturating_add(this);
+                    if this == 1 {
+                        std::hint::spin_loop();
+                    }
                 }
+                Look::Nothing(effort)
             });
             match look {
                 Look::Found(found) => return found,
@@ -154,9 +169,7 @@ impl Runtime {
                     if idle < spins {
                         // A look at a device's queues or at sockets is pause enough; in a guest a pause may cost more than all
                         // the rest. What is dear enough to be the kernel's own work lets the kernel's threads by.
-                        if effort == 1 {
-                            std::hint::spin_loop();
-                        } else if effort >= DEAR && looks.is_multiple_of(16) {
+                        if effort >= several * DEAR && looks.is_multiple_of(32) {
                             std::thread::yield_now();
                         }
                     } else if idle < spins + yields {
@@ -220,7 +233,7 @@ impl Runtime {
     }
 
     /// Waits for a ticket.
-    #[inline]
+    #[inline(never)]
     pub fn wait_ticket(&self, ticket: Ticket) -> Result<Outcome> {
         Ok(self.until(|world| match &mut world.engine {
             Some(engine) => engine.test(ticket),

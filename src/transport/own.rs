@@ -39,6 +39,7 @@ impl Own {
         self.queue.is_empty()
     }
 
+    #[inline(never)]
     pub fn send(&mut self, header: &Header, fill: impl FnOnce(&mut [u8])) -> Sent {
         if self.queue.len() >= FRAMES {
             return Sent::Busy;
@@ -73,6 +74,7 @@ impl Own {
         });
     }
 
+    #[inline(never)]
     pub fn poll(&mut self, sink: &mut impl Sink) -> bool {
         let mut left = BURST;
         while left > 0 {

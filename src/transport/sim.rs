@@ -209,6 +209,7 @@ impl Endpoint {
         lock(&self.net).settings.max_payload
     }
 
+    #[inline(never)]
     pub fn send(&mut self, to: PeerId, header: &Header, fill: impl FnOnce(&mut [u8])) -> Sent {
         let mut net = lock(&self.net);
         if net.dead[to.0 as usize] || net.dead[self.me as usize] {
@@ -243,6 +244,7 @@ impl Endpoint {
         Sent::Done
     }
 
+    #[inline(never)]
     pub fn poll(&mut self, sink: &mut impl Sink) -> bool {
         {
             let mut net = lock(&self.net);

@@ -31,7 +31,7 @@ fn blocking_send(rt: &Runtime, args: SendArgs) -> Result<()> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn end(rt: &Runtime, started: Started) -> Result<Outcome> {
     match started {
         Started::Done(outcome) => Ok(outcome),

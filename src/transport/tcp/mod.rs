@@ -297,7 +297,7 @@ impl Tcp {
         self.pending.is_empty() && self.dialling.is_empty()
     }
 
-    #[inline]
+    #[inline(never)]
     pub fn send(&mut self, peer: PeerId, header: &Header, fill: impl FnOnce(&mut [u8])) -> Sent {
         let total = HEADER + header.length as usize;
         assert!(total <= HEADER + MAX_PAYLOAD, "payload beyond the limit");

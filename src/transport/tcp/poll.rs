@@ -24,6 +24,7 @@ const LINGER: Duration = Duration::from_millis(500);
 
 impl Tcp {
     /// Hands what arrived to `sink`; true when anything moved.
+    #[inline(never)]
     pub fn poll(&mut self, sink: &mut impl Sink) -> bool {
         self.turn = self.turn.wrapping_add(1);
         let mut moved = false;

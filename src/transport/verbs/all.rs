@@ -216,7 +216,8 @@ impl Verbs {
         EFFORT[usize::from(self.software && self.used())]
     }
 
-    #[inline]
+    /// Not a part of its callers, as all that is more than a look at memory: the common path stays short.
+    #[inline(never)]
     pub fn send(&mut self, peer: PeerId, header: &Header, fill: impl FnOnce(&mut [u8])) -> Sent {
         let sent = self.traffic.send(peer.0, header, fill);
         if sent == Sent::Busy {
@@ -234,7 +235,7 @@ impl Verbs {
     }
 
     /// Hands what arrived to `sink`; true when anything moved.
-    #[inline]
+    #[inline(never)]
     pub fn poll(&mut self, sink: &mut impl Sink) -> bool {
         let mut moved = self.traffic.poll(sink);
         self.turn = self.turn.wrapping_add(1);
@@ -259,6 +260,7 @@ impl Verbs {
     }
 
     /// Looks after those who meet.
+    #[inline(never)]
     fn receive(&mut self) -> bool {
         let mut moved = self.reception.poll(&mut self.traffic);
         while let Some(peer) = self.traffic.heard.pop() {

@@ -87,6 +87,12 @@ impl Credit {
         self.taken = self.taken.wrapping_add(1);
     }
 
+    /// Is anything to be told?
+    #[inline]
+    pub fn owes(&self) -> bool {
+        self.taken != self.told
+    }
+
     /// Is so much owed that it should be told, if need be by a message of its own?
     #[inline]
     pub fn is_due(&self) -> bool {

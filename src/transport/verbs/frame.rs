@@ -11,8 +11,15 @@ pub const FRONT: usize = PREFIX + HEADER;
 /// Bytes in front of the payload of a short frame: a small message that nobody will ask back for needs few of a header's
 /// fields, and each byte costs a device in software twice a checksum.
 pub const SHORT: usize = 24;
-/// What a short frame begins with, where others have a [`What`].
+/// The fourth byte of a short frame; of others it is 0.
 const SHORTLY: u8 = 5;
+/// Records of a ring: one that begins with a prefix and a header, one that begins with an envelope, and one whose envelope is
+/// that of the one before.
+pub const LONG: u32 = 1;
+pub const NEW: u32 = 2;
+pub const SAME: u32 = 3;
+/// Bytes of an [`Envelope`] in a ring.
+pub const ENVELOPE: usize = 12;
 
 /// What follows a prefix.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,8 +79,8 @@ impl Prefix {
 }
 
 /// Can the front be short?
-#[inline]
-fn is_short(header: &Header) -> bool {
+#[inline(always)]
+pub fn is_short(header: &Header) -> bool {
     header.kind == Kind::Eager
         && header.total == u64::from(header.length)
         && header.request == u32::MAX
@@ -81,6 +88,67 @@ fn is_short(header: &Header) -> bool {
         && header.cookie == 0
         && header.source <= u32::from(u16::MAX)
         && header.context <= u64::from(u32::MAX)
+}
+
+/// What the header of a short frame says besides its length. Two ranks mostly say the same again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Envelope {
+    pub context: u32,
+    pub tag: i32,
+    pub source: u16,
+    pub flags: u8,
+}
+
+impl Envelope {
+    /// Of a header that can be short.
+    #[inline(always)]
+    pub fn of(header: &Header) -> Envelope {
+        Envelope {
+            context: header.context as u32,
+            tag: header.tag,
+            source: header.source as u16,
+            flags: header.flags,
+        }
+    }
+
+    /// The header of a short frame with a payload of so many bytes.
+    #[inline(always)]
+    pub fn header(&self, length: usize) -> Header {
+        Header {
+            flags: self.flags,
+            length: length as u32,
+            context: u64::from(self.context),
+            source: u32::from(self.source),
+            tag: self.tag,
+            total: length as u64,
+            request: u32::MAX,
+            ..Header::new(Kind::Eager)
+        }
+    }
+
+    /// Source, flags, tag, context.
+    #[inline]
+    pub fn encode(&self) -> [u8; ENVELOPE] {
+        let first = u64::from(self.source) | u64::from(self.flags) << 16;
+        let first = (first | u64::from(self.tag as u32) << 32).to_le_bytes();
+        let mut out = [0; ENVELOPE];
+        out[..8].copy_from_slice(&first);
+        out[8..].copy_from_slice(&self.context.to_le_bytes());
+        out
+    }
+
+    #[inline]
+    pub fn decode(bytes: &[u8; ENVELOPE]) -> Envelope {
+        let four = |at: usize| {
+            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
+        Envelope {
+            context: four(8),
+            tag: four(4) as i32,
+            source: four(0) as u16,
+            flags: bytes[2],
+        }
+    }
 }
 
 /// Bytes of prefix and header in front of this frame's payload.
@@ -96,16 +164,18 @@ pub fn front(header: &Header) -> usize {
 #[inline]
 pub fn write_front(out: &mut [u8], prefix: &Prefix, header: &Header) {
     if is_short(header) {
-        let mut short = [0; SHORT];
-        short[0] = SHORTLY;
-        short[1] = header.flags;
-        short[2..4].copy_from_slice(&(header.source as u16).to_le_bytes());
-        short[4..16].copy_from_slice(&prefix.encode()[4..]);
-        short[16..20].copy_from_slice(&header.tag.to_le_bytes());
-        short[20..24].copy_from_slice(&(header.context as u32).to_le_bytes());
-        out[..SHORT].copy_from_slice(&short);
+        let envelope = Envelope::of(header).encode();
+        out[..4].copy_from_slice(&envelope[..4]);
+        out[3] = SHORTLY;
+        out[4..16].copy_from_slice(&prefix.encode()[4..]);
+        out[16..SHORT].copy_from_slice(&envelope[4..]);
         return;
     }
+    write_long(out, prefix, header);
+}
+
+/// Writes prefix and header, [`FRONT`] bytes.
+pub fn write_long(out: &mut [u8], prefix: &Prefix, header: &Header) {
     out[..PREFIX].copy_from_slice(&prefix.encode());
     out[PREFIX..FRONT].copy_from_slice(&header.encode());
 }
@@ -113,33 +183,21 @@ pub fn write_front(out: &mut [u8], prefix: &Prefix, header: &Header) {
 /// Reads a short frame.
 #[inline]
 fn read_short(bytes: &[u8]) -> Option<(Prefix, Option<Header>, &[u8])> {
-    let short: &[u8; SHORT] = bytes.first_chunk()?;
-    let payload = &bytes[SHORT..];
-    let four =
-        |at: usize| u32::from_le_bytes([short[at], short[at + 1], short[at + 2], short[at + 3]]);
-    let prefix = Prefix {
-        what: What::Frame,
-        number: four(4),
-        limit: four(8),
-        read: four(12),
-    };
-    let header = Header {
-        flags: short[1],
-        length: u32::try_from(payload.len()).ok()?,
-        context: u64::from(four(20)),
-        source: u32::from(u16::from_le_bytes([short[2], short[3]])),
-        tag: four(16) as i32,
-        total: payload.len() as u64,
-        request: u32::MAX,
-        ..Header::new(Kind::Eager)
-    };
-    Some((prefix, Some(header), payload))
+    let (front, payload) = bytes.split_first_chunk::<SHORT>()?;
+    let mut envelope = [0; ENVELOPE];
+    envelope[..3].copy_from_slice(&front[..3]);
+    envelope[4..].copy_from_slice(&front[16..]);
+    let mut prefix = [0; PREFIX];
+    prefix[0] = What::Frame as u8;
+    prefix[4..].copy_from_slice(&front[4..16]);
+    let header = Envelope::decode(&envelope).header(payload.len());
+    Some((Prefix::decode(&prefix)?, Some(header), payload))
 }
 
 /// Reads a message: its prefix, and the header and payload of a frame. `None`: it is nonsense.
 #[inline]
 pub fn read(bytes: &[u8]) -> Option<(Prefix, Option<Header>, &[u8])> {
-    if bytes.first() == Some(&SHORTLY) {
+    if bytes.get(3) == Some(&SHORTLY) {
         return read_short(bytes);
     }
     let prefix = Prefix::decode(bytes.first_chunk()?)?;
@@ -150,6 +208,14 @@ pub fn read(bytes: &[u8]) -> Option<(Prefix, Option<Header>, &[u8])> {
     let header = Header::decode(rest.first_chunk()?)?;
     let payload = &rest[HEADER..];
     (payload.len() == header.length as usize).then_some((prefix, Some(header), payload))
+}
+
+/// Reads a ring's long record. `None`: it is not one.
+pub fn read_long(message: &[u8]) -> Option<(Prefix, Header, &[u8])> {
+    match read(message)? {
+        (prefix, Some(header), payload) if message[3] != SHORTLY => Some((prefix, header, payload)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -233,6 +299,14 @@ mod tests {
             assert_eq!(seen, (prefix, Some(*header), &[8u8; 3][..]));
             for length in 0..front(header) {
                 assert!(read(&bytes[..length]).is_none(), "{length} bytes");
+            }
+            if is_short(header) {
+                let envelope = Envelope::of(header);
+                assert_eq!(Envelope::decode(&envelope.encode()), envelope);
+                assert_eq!(envelope.header(3), *header);
+                assert!(read_long(&bytes).is_none());
+            } else {
+                assert_eq!(read_long(&bytes), Some((prefix, *header, &[8u8; 3][..])));
             }
         }
     }

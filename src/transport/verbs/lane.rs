@@ -7,11 +7,11 @@
 
 use crate::base::id::PeerId;
 use crate::transport::verbs::buffers::Region;
-use crate::transport::verbs::frame::{self, What, FRONT};
+use crate::transport::verbs::frame::{self, Envelope, What, ENVELOPE, FRONT, LONG, NEW, SAME};
 use crate::transport::verbs::link::{Link, Stage};
 use crate::transport::verbs::peer::Terms;
 use crate::transport::verbs::post::id;
-use crate::transport::verbs::ring::{self, Consumer, Producer};
+use crate::transport::verbs::ring::{self, Consumer, Front, Producer, Room};
 use crate::transport::verbs::sys::{Access, Pd, Work};
 use crate::transport::verbs::traffic::Traffic;
 use crate::transport::Sink;
@@ -39,6 +39,8 @@ pub struct Inward {
     ring: Consumer,
     /// The peer was told that this rank sleeps.
     asleep: bool,
+    /// Of the last short record.
+    envelope: Envelope,
 }
 
 impl Inward {
@@ -52,6 +54,7 @@ impl Inward {
             region,
             ring,
             asleep: false,
+            envelope: Envelope::default(),
         })
     }
 
@@ -92,6 +95,10 @@ pub struct Outward {
     ring: Producer,
     remote: u64,
     key: u32,
+    /// What is posted for each record.
+    work: Work,
+    /// Of the last short record.
+    envelope: Envelope,
 }
 
 impl Outward {
@@ -104,7 +111,10 @@ impl Outward {
         let mirror = Region::new(pd, RING, Access::NONE)?;
         // SAFETY: the region lives beside the producer, which alone writes it.
         let ring = unsafe { Producer::new(mirror.at(0), RING, LONGEST) };
+        let work = Work::write(0, theirs.ring, theirs.ring_key).piece(0, 0, mirror.key());
         Ok(Outward {
+            envelope: Envelope::default(),
+            work,
             mirror,
             ring,
             remote: theirs.ring,
@@ -119,50 +129,79 @@ impl Outward {
     }
 }
 
+/// How a frame goes through the ring.
+#[derive(Clone, Copy)]
+pub struct Way {
+    room: Room,
+    kind: u32,
+}
+
 impl Link {
-    /// May a message of so many bytes go through the ring now?
-    #[inline]
-    pub fn may_write(&self, message: usize) -> bool {
-        match (&self.outward, &self.inward) {
-            (Some(out), Some(inward)) => out.ring.has_room(message) && !inward.sleeps(),
-            _ => false,
-        }
+    /// Room in the ring for this frame, if it may go through it now.
+    #[inline(always)]
+    pub fn room(&self, header: &Header) -> Option<Way> {
+        let (Some(out), Some(inward)) = (&self.outward, &self.inward) else {
+            return None;
+        };
+        // A long front tells of credit, too.
+        let (kind, front) = if !frame::is_short(header) || self.credit.owes() {
+            (LONG, FRONT)
+        } else if out.envelope == Envelope::of(header) {
+            (SAME, 0)
+        } else {
+            (NEW, ENVELOPE)
+        };
+        let room = out.ring.room(front + header.length as usize)?;
+        (!inward.sleeps()).then_some(Way { room, kind })
     }
 
-    /// Sends a frame through the ring, for which there is room. The error is the device's.
-    #[inline]
+    /// Sends a frame through the ring, where room was found for it. The error is the device's.
+    #[inline(always)]
     pub fn write(
         &mut self,
         peer: u32,
         header: &Header,
+        way: Way,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<bool, (String, bool)> {
         let prefix = self.prefix(What::Frame);
         let Some(out) = &mut self.outward else {
             return Ok(false);
         };
-        let front = frame::front(header);
-        let message = front + header.length as usize;
-        let (at, bytes) = out.ring.write(message, |room| {
-            frame::write_front(room, &prefix, header);
-            fill(&mut room[front..]);
+        let front = Front {
+            kind: way.kind,
+            note: prefix.read as u16,
+        };
+        let envelope = &mut out.envelope;
+        let (at, bytes) = out.ring.write(way.room, prefix.number, front, |room| {
+            match way.kind {
+                SAME => fill(room),
+                NEW => {
+                    *envelope = Envelope::of(header);
+                    room[..ENVELOPE].copy_from_slice(&envelope.encode());
+                    fill(&mut room[ENVELOPE..]);
+                }
+                _ => {
+                    frame::write_long(room, &prefix, header);
+                    fill(&mut room[FRONT..]);
+                }
+            };
         });
         let (number, ask) = self.queue.post(None, false);
-        let mut work = Work::write(id(peer, number), out.remote + at as u64, out.key).piece(
-            out.mirror.at(at) as u64,
-            bytes,
-            out.mirror.key(),
-        );
-        if bytes <= self.inline {
-            work = work.inline();
-        }
-        if ask {
-            work = work.signaled();
-        }
+        let place = out.mirror.at(at) as u64;
+        out.work
+            .again(id(peer, number), out.remote + at as u64, place, bytes);
+        out.work.set(bytes <= self.inline, ask);
+        let work = std::slice::from_mut(&mut out.work);
         // SAFETY: the mirror's part is not written again before the peer has read the record, thus after the device.
-        match unsafe { self.qp.post(&mut [work]) } {
+        match unsafe { self.qp.post(work) } {
             Ok(()) => {
-                self.told();
+                if way.kind == LONG {
+                    self.credit.tell();
+                }
+                if let Some(inward) = &mut self.inward {
+                    inward.tell();
+                }
                 self.next = self.next.wrapping_add(1);
                 Ok(ask)
             }
@@ -236,26 +275,40 @@ impl Traffic {
             let Some(inward) = &mut link.inward else {
                 break;
             };
-            let Some(bytes) = inward.ring.message() else {
+            // Before this one has the number that is expected, what was sent as messages before it is still to come.
+            let Some((front, message)) = inward.ring.message(link.expected) else {
                 break;
             };
-            let length = bytes.len();
-            let Some((prefix, Some(header), payload)) = frame::read(bytes) else {
-                self.breaks(peer, "its ring holds what is no frame".to_string());
-                break;
-            };
-            if prefix.number != link.expected {
-                // What was sent as a message before it is still to come.
-                break;
-            }
+            let length = message.len();
             link.expected = link.expected.wrapping_add(1);
-            link.goodbye |= header.kind == Kind::Goodbye;
-            if link.credit.hear(prefix.limit) {
-                link.starved = false;
-            }
+            let payload = match (front.kind, message.split_first_chunk()) {
+                (SAME, _) => message,
+                (NEW, Some((envelope, payload))) => {
+                    inward.envelope = Envelope::decode(envelope);
+                    payload
+                }
+                _ => {
+                    let Some((prefix, header, payload)) = frame::read_long(message) else {
+                        self.breaks(peer, "its ring holds what is no frame".to_string());
+                        break;
+                    };
+                    link.goodbye |= header.kind == Kind::Goodbye;
+                    if link.credit.hear(prefix.limit) {
+                        link.starved = false;
+                    }
+                    if let Some(out) = &mut link.outward {
+                        out.read(prefix.read);
+                    }
+                    sink.frame(PeerId(peer), &header, payload);
+                    inward.ring.pass(length);
+                    moved = true;
+                    continue;
+                }
+            };
             if let Some(out) = &mut link.outward {
-                out.read(prefix.read);
+                out.ring.read_low(front.note);
             }
+            let header = inward.envelope.header(payload.len());
             sink.frame(PeerId(peer), &header, payload);
             inward.ring.pass(length);
             moved = true;

@@ -148,6 +148,12 @@ impl Operations {
         !self.finished.is_empty()
     }
 
+    /// Is nothing under way, and nothing to be said?
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.all.len() == self.free.len() && self.finished.is_empty() && self.pressing.is_empty()
+    }
+
     /// Does anything wait to be posted?
     #[inline]
     pub fn press(&self) -> bool {

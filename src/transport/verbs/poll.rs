@@ -8,11 +8,35 @@ use crate::transport::verbs::traffic::{Traffic, BATCH};
 use crate::transport::Sink;
 use crate::wire::frame::Kind;
 
+/// Looks at the queues that bring nothing until they are rare: one of so many looks.
+const LULL: u32 = 64;
+const RARE: u32 = 8;
+/// Looks at the rings in a poll that looks at nothing else.
+const LOOKS: u32 = 8;
+
 impl Traffic {
     /// Hands what came to `sink`, a bounded part of it; true when anything moved.
     #[inline]
     pub fn poll(&mut self, sink: &mut impl Sink) -> bool {
         let mut moved = !self.ringing.is_empty() && self.poll_rings(sink);
+        if self.rests() {
+            // Another look costs little, and what comes now need not wait for the next poll.
+            let mut looks = LOOKS;
+            while !moved && looks > 0 {
+                looks -= 1;
+                moved = self.rings_stir() && self.poll_rings(sink);
+            }
+            if moved {
+                self.naps = 0;
+            }
+            return moved;
+        }
+        self.poll_queues(moved, sink)
+    }
+
+    /// The rest of a poll; `moved`: the rings have brought something.
+    #[inline(never)]
+    fn poll_queues(&mut self, mut moved: bool, sink: &mut impl Sink) -> bool {
         if !self.stash.is_empty() {
             moved = true;
             for done in std::mem::take(&mut self.stash) {
@@ -20,8 +44,10 @@ impl Traffic {
             }
         }
         let came = self.take(true);
+        self.lull = self.lull.saturating_add(1);
         if came > 0 {
             moved = true;
+            self.lull = 0;
             for at in 0..came {
                 let done = self.room[at];
                 self.arrived(&done, sink);
@@ -48,6 +74,21 @@ impl Traffic {
         }
         moved |= self.operations.say(sink);
         moved
+    }
+
+    /// Is this time a look at the rings enough? A look at a queue takes many times as long, and where rings bring what comes
+    /// and nobody waits for what left, the queues can wait some looks.
+    #[inline]
+    fn rests(&mut self) -> bool {
+        self.turn = self.turn.wrapping_add(1);
+        self.lull > LULL
+            && !self.turn.is_multiple_of(RARE)
+            && !self.ringing.is_empty()
+            && !self.stuck
+            && self.operations.is_empty()
+            && self.due.is_empty()
+            && self.broken.is_empty()
+            && self.stash.is_empty()
     }
 
     /// Takes completions to the room: how many.

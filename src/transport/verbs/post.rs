@@ -39,10 +39,8 @@ impl Traffic {
             self.stuck = true;
             return Sent::Busy;
         }
-        let front = front(header);
-        let message = front + header.length as usize;
-        if link.may_write(message) {
-            return match link.write(peer, header, fill) {
+        if let Some(way) = link.room(header) {
+            return match link.write(peer, header, way, fill) {
                 Ok(ask) => {
                     self.asked += u32::from(ask);
                     Sent::Done
@@ -54,10 +52,21 @@ impl Traffic {
                 }
             };
         }
+        self.send_message(peer, header, fill)
+    }
+
+    /// Sends a frame that does not go through the ring to a peer whose queue has room.
+    #[inline(never)]
+    fn send_message(&mut self, peer: u32, header: &Header, fill: impl FnOnce(&mut [u8])) -> Sent {
+        let Some(link) = &mut self.links[peer as usize] else {
+            return Sent::Lost;
+        };
         if !link.credit.may_send() {
             link.starved = true;
             return Sent::Busy;
         }
+        let front = front(header);
+        let message = front + header.length as usize;
         let prefix = link.prefix(What::Frame);
         let posted = if message <= link.inline.min(SMALL) {
             let mut small = [MaybeUninit::<u8>::uninit(); SMALL];

@@ -70,7 +70,7 @@ impl Queue {
 
     /// A request is to be posted (there must be room): its number, and whether it has to ask for a completion, which
     /// `wish` makes it do anyway.
-    #[inline]
+    #[inline(always)]
     pub fn post(&mut self, hold: Option<Hold>, wish: bool) -> (u32, bool) {
         debug_assert!(self.free() > 0);
         let number = self.posted;

@@ -1,10 +1,10 @@
 //! A ring of records in a receiver's memory, written by one sender's device. The sender composes a record in a copy of the
 //! ring in its own memory (the mirror), at the same place, and posts one write of it.
 //!
-//! A record: a word that says how long it is, the message, padded to words, and a word that is the checksum of all before.
-//! The memory of the ring is zero where no record is, so whatever part of a record has arrived, in whatever order its
-//! bytes came, either the checksum is wrong or nothing but zeros is missing. The reader zeroes what it has read before it
-//! says so.
+//! A record: 4 bytes that say how long it is, the message, padding, and 4 bytes that are the checksum of all before and of
+//! the record's number; words of 8 bytes in all. The memory of the ring is zero where no record is, so whatever part of a
+//! record has arrived, in whatever order its bytes came, either the checksum is wrong (but for one case of 2^31 where bytes
+//! do not arrive in order) or nothing but zeros is missing. The reader zeroes what it has read before it says so.
 //!
 //! Records begin on lines. Where the longest record might not fit before the end, the next one is at the beginning; both
 //! ends know where that is, so nothing has to say it.
@@ -14,15 +14,19 @@ use std::sync::atomic::{fence, AtomicU64, Ordering};
 /// Records begin at multiples of this, bytes.
 pub const LINE: usize = 64;
 const WORD: usize = 8;
-/// In the upper half of a record's first word, so that it is never 0.
-const MARK: u64 = 0x6d61_7966 << 32;
+const HALF: usize = WORD / 2;
+/// What a record begins with: bits that say what it is, which are the owner's and not 0, then the length, then 16 bits that
+/// are the owner's, too.
+pub const KINDS: u32 = 3;
+const KIND: u32 = (1 << KINDS) - 1;
+const LENGTH: u32 = 16 - KINDS;
 /// Odd, and without much order among its bits.
 const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Bytes of a record with a message of so many.
 #[inline(always)]
 pub const fn record(message: usize) -> usize {
-    WORD + ((message + WORD - 1) & !(WORD - 1)) + WORD
+    (HALF + message + HALF + WORD - 1) & !(WORD - 1)
 }
 
 #[inline(always)]
@@ -30,16 +34,17 @@ const fn lines(bytes: usize) -> usize {
     (bytes + LINE - 1) & !(LINE - 1)
 }
 
-/// The checksum of a record's words but the last; never 0.
-#[inline]
-fn checksum(words: impl Iterator<Item = u64>) -> u64 {
-    let mut sum = 0u64;
-    let mut factor = MIX;
-    for word in words {
-        sum = sum.wrapping_add((word ^ word >> 29).wrapping_mul(factor));
-        factor = factor.wrapping_add(MIX << 1);
+/// The checksum of a record of so many words, which `word` reads; never 0. One word after the other: vectors take longer for
+/// a few words, and very long on an emulated processor.
+#[inline(always)]
+fn checksum(number: u32, count: usize, word: impl Fn(usize) -> u64) -> u32 {
+    let mut sum = MIX ^ u64::from(number);
+    for at in 0..count - 1 {
+        sum = (sum ^ word(at)).wrapping_mul(MIX).rotate_left(29);
     }
-    sum ^ sum >> 32 | 1
+    // The checksum's own half of the last word does not count.
+    sum = (sum ^ u64::from(word(count - 1) as u32)).wrapping_mul(MIX);
+    (sum ^ sum >> 32) as u32 | 1
 }
 
 /// Where a ring's positions are; both ends count alike.
@@ -82,12 +87,29 @@ pub struct Producer {
 // SAFETY: the mirror is memory that the producer's owner holds and nobody else writes.
 unsafe impl Send for Producer {}
 
+/// What a record begins with, besides its length.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Front {
+    /// From 1 to 7.
+    pub kind: u32,
+    pub note: u16,
+}
+
+/// Room for the next record.
+#[derive(Clone, Copy)]
+pub struct Room {
+    message: usize,
+    next: usize,
+    tail: u64,
+}
+
 impl Producer {
     /// For messages of at most `longest` bytes.
     ///
     /// # Safety
     /// `mirror` must be `size` bytes, aligned to words, that live as long as the producer and that nobody else writes.
     pub unsafe fn new(mirror: *mut u8, size: usize, longest: usize) -> Producer {
+        assert!(longest < 1 << LENGTH, "a length beyond its field");
         let shape = Shape {
             size,
             longest: lines(record(longest)),
@@ -102,45 +124,53 @@ impl Producer {
         }
     }
 
-    /// The longest message.
-    #[inline]
-    pub fn longest(&self) -> usize {
-        self.longest
-    }
-
-    /// Is there room for a message of so many bytes?
-    #[inline]
-    pub fn has_room(&self, message: usize) -> bool {
+    /// Room for a message of so many bytes, if there is.
+    #[inline(always)]
+    pub fn room(&self, message: usize) -> Option<Room> {
         if message > self.longest {
-            return false;
+            return None;
         }
-        let (_, step) = self.shape.next(self.at, record(message));
-        self.tail + step as u64 - self.head <= self.shape.size as u64
+        let (next, step) = self.shape.next(self.at, record(message));
+        let tail = self.tail + step as u64;
+        (tail - self.head <= self.shape.size as u64).then_some(Room {
+            message,
+            next,
+            tail,
+        })
     }
 
-    /// Composes a record, for which there must be room: where it lies in mirror and ring, and its bytes.
-    #[inline]
-    pub fn write(&mut self, message: usize, fill: impl FnOnce(&mut [u8])) -> (usize, usize) {
-        assert!(self.has_room(message), "a record without room");
-        let bytes = record(message);
+    /// Composes the record of this number in the room that was just found: where it lies in mirror and ring, and its bytes.
+    #[inline(always)]
+    pub fn write(
+        &mut self,
+        room: Room,
+        number: u32,
+        front: Front,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> (usize, usize) {
+        assert!(room.tail > self.tail, "room that was used");
+        debug_assert!(front.kind != 0 && front.kind <= KIND);
+        let bytes = record(room.message);
         let at = self.at;
-        // SAFETY: `at + bytes` is at most the ring's size, by Shape::next and has_room; the place was read, so the
+        // SAFETY: `at + bytes` is at most the ring's size, by Shape::next and room; the place was read, so the
         // device is done with what it held before. Words are aligned, for `at` is a multiple of a line.
         unsafe {
             let words = self.mirror.add(at).cast::<u64>();
-            // The padding, before the message (or the first word) covers the rest of its word.
-            words.add(bytes / WORD - 2).write(0);
-            words.write(MARK | message as u64);
+            let count = bytes / WORD;
+            // The padding; before the message and the first bytes, for they may cover the rest.
+            words.add(count - 1).write(0);
+            words
+                .cast::<u32>()
+                .write(front.kind | (room.message as u32) << KINDS | u32::from(front.note) << 16);
             fill(std::slice::from_raw_parts_mut(
-                self.mirror.add(at + WORD),
-                message,
+                self.mirror.add(at + HALF),
+                room.message,
             ));
-            let sum = checksum((0..bytes / WORD - 1).map(|i| words.add(i).read()));
-            words.add(bytes / WORD - 1).write(sum);
+            let sum = checksum(number, count, |i| words.add(i).read());
+            words.cast::<u32>().add(2 * count - 1).write(sum);
         }
-        let (next, step) = self.shape.next(at, bytes);
-        self.at = next;
-        self.tail += step as u64;
+        self.at = room.next;
+        self.tail = room.tail;
         (at, bytes)
     }
 
@@ -148,7 +178,19 @@ impl Producer {
     #[inline]
     pub fn read(&mut self, lines: u32) {
         let known = (self.head / LINE as u64) as u32;
-        let more = u64::from(lines.wrapping_sub(known)) * LINE as u64;
+        self.pass(u64::from(lines.wrapping_sub(known)));
+    }
+
+    /// The same, by the low half of the count.
+    #[inline]
+    pub fn read_low(&mut self, lines: u16) {
+        let known = (self.head / LINE as u64) as u16;
+        self.pass(u64::from(lines.wrapping_sub(known)));
+    }
+
+    #[inline(always)]
+    fn pass(&mut self, lines: u64) {
+        let more = lines * LINE as u64;
         // What is beyond the tail is no news, but an old or a false count.
         if self.head + more <= self.tail {
             self.head += more;
@@ -195,43 +237,54 @@ impl Consumer {
         unsafe { &*self.data.add(self.at).cast::<AtomicU64>() }.load(Ordering::Relaxed) != 0
     }
 
-    /// The next message, when it has arrived whole. It stays until [`Consumer::pass`].
-    #[inline]
-    pub fn message(&self) -> Option<&[u8]> {
+    /// The next record's front and message, when it has arrived whole and has this number. It stays until
+    /// [`Consumer::pass`].
+    #[inline(always)]
+    pub fn message(&self, number: u32) -> Option<(Front, &[u8])> {
         // SAFETY: words of the ring, aligned; the device may write them meanwhile, so all are read as atomics until the
         // checksum says that nothing is missing; from then on nobody writes them before the writer is told.
         unsafe {
             let words = self.data.add(self.at).cast::<AtomicU64>();
-            let first = (*words).load(Ordering::Acquire);
-            if first == 0 || first >> 32 != MARK >> 32 {
-                return None;
-            }
-            let message = first as u32 as usize;
+            let first = (*words).load(Ordering::Acquire) as u32;
+            let message = (first as u16 >> KINDS) as usize;
             let bytes = record(message);
-            if bytes > self.shape.longest {
+            if first & KIND == 0 || bytes > self.shape.longest {
                 return None;
             }
-            let last = bytes / WORD - 1;
-            let sum = (*words.add(last)).load(Ordering::Acquire);
+            let count = bytes / WORD;
+            let last = (*words.add(count - 1)).load(Ordering::Acquire);
+            let sum = (last >> 32) as u32;
             if sum == 0
-                || sum != checksum((0..last).map(|i| (*words.add(i)).load(Ordering::Relaxed)))
+                || sum != checksum(number, count, |i| (*words.add(i)).load(Ordering::Relaxed))
             {
                 return None;
             }
             fence(Ordering::Acquire);
-            Some(std::slice::from_raw_parts(
-                self.data.add(self.at + WORD),
-                message,
-            ))
+            let message = std::slice::from_raw_parts(self.data.add(self.at + HALF), message);
+            let front = Front {
+                kind: first & KIND,
+                note: (first >> 16) as u16,
+            };
+            Some((front, message))
         }
     }
 
     /// Done with a message of so many bytes: its place is zeroed.
-    #[inline]
+    #[inline(always)]
     pub fn pass(&mut self, message: usize) {
         let bytes = record(message);
         // SAFETY: the record that was just read lies there; the writer does not write there until it is told.
-        unsafe { std::ptr::write_bytes(self.data.add(self.at), 0, bytes) };
+        unsafe {
+            let words = self.data.add(self.at).cast::<AtomicU64>();
+            if bytes <= LINE {
+                // A call takes longer; as atomics they stay a loop.
+                for i in 0..bytes / WORD {
+                    (*words.add(i)).store(0, Ordering::Relaxed);
+                }
+            } else {
+                std::ptr::write_bytes(words.cast::<u8>(), 0, bytes);
+            }
+        }
         let (next, step) = self.shape.next(self.at, bytes);
         self.at = next;
         self.head += step as u64;
@@ -294,7 +347,8 @@ mod tests {
             (producer.tail, producer.head) = (near, near);
             (consumer.head, consumer.told) = (near, near);
             let mut flying: VecDeque<(usize, usize)> = VecDeque::new();
-            let mut wanted: VecDeque<Vec<u8>> = VecDeque::new();
+            let mut wanted: VecDeque<(Front, Vec<u8>)> = VecDeque::new();
+            let (mut sent, mut next) = (u32::MAX - 7, u32::MAX - 7);
             let (mut got, mut refused, mut torn) = (0, 0, 0);
             while got < 3000 {
                 let length = match random(&mut state) % 4 {
@@ -302,7 +356,7 @@ mod tests {
                     1 => LONGEST,
                     _ => (random(&mut state) as usize) % (LONGEST + 1),
                 };
-                if producer.has_room(length) {
+                if let Some(room) = producer.room(length) {
                     // Zeros, ones, and anything: what is missing may look like what is there.
                     let kind = random(&mut state) % 3;
                     let bytes: Vec<u8> = (0..length)
@@ -312,8 +366,16 @@ mod tests {
                             _ => random(&mut state) as u8,
                         })
                         .collect();
-                    flying.push_back(producer.write(length, |m| m.copy_from_slice(&bytes)));
-                    wanted.push_back(bytes);
+                    let front = Front {
+                        kind: 1 + random(&mut state) as u32 % 7,
+                        note: random(&mut state) as u16,
+                    };
+                    let number = sent;
+                    sent = sent.wrapping_add(1);
+                    flying.push_back(
+                        producer.write(room, number, front, |m| m.copy_from_slice(&bytes)),
+                    );
+                    wanted.push_back((front, bytes));
                 } else {
                     refused += 1;
                 }
@@ -332,22 +394,27 @@ mod tests {
                         if done.is_multiple_of(37) && consumer.promise() == lines_at(at, &consumer)
                         {
                             torn += 1;
-                            assert!(consumer.message().is_none() || rest_is_zero());
+                            assert!(consumer.message(next).is_none() || rest_is_zero());
                         }
                     }
                     if random(&mut state).is_multiple_of(4) {
                         continue;
                     }
                     while consumer.stirs() {
-                        let message = consumer.message().expect("whole").to_vec();
-                        assert_eq!(Some(&message), wanted.front());
-                        wanted.pop_front();
+                        assert!(consumer.message(next.wrapping_add(1)).is_none());
+                        let (front, message) = consumer.message(next).expect("whole");
+                        let (front, message) = (front, message.to_vec());
+                        next = next.wrapping_add(1);
                         consumer.pass(message.len());
+                        assert_eq!(Some((front, message)), wanted.pop_front());
                         got += 1;
                     }
-                    assert!(consumer.message().is_none());
+                    assert!(consumer.message(next).is_none());
                     if consumer.is_due() || random(&mut state).is_multiple_of(5) {
-                        producer.read(consumer.promise());
+                        match got % 2 {
+                            0 => producer.read(consumer.promise()),
+                            _ => producer.read_low(consumer.promise() as u16),
+                        }
                         consumer.tell();
                     }
                 }
@@ -375,14 +442,14 @@ mod tests {
         for round in 0..2000 {
             for at in (0..SIZE).step_by(WORD) {
                 let word = match (at, round % 3) {
-                    (0, 1) => MARK | random(&mut state) as u32 as u64,
-                    (0, 2) => MARK | (random(&mut state) % 700),
+                    (0, 1) => 5 | random(&mut state) << KINDS,
+                    (0, 2) => 5 | (random(&mut state) % 700) << KINDS,
                     _ => random(&mut state),
                 };
                 // SAFETY: an aligned word of the ring.
                 unsafe { data.add(at).cast::<u64>().write(word) };
             }
-            assert!(consumer.message().is_none());
+            assert!(consumer.message(0).is_none());
         }
     }
 
@@ -391,13 +458,13 @@ mod tests {
         let mut mirror = Box::new(Memory([0; SIZE]));
         // SAFETY: the memory outlives the producer.
         let mut producer = unsafe { Producer::new(mirror.0.as_mut_ptr(), SIZE, LONGEST) };
-        while producer.has_room(LONGEST) {
-            producer.write(LONGEST, |m| m.fill(1));
+        while let Some(room) = producer.room(LONGEST) {
+            producer.write(room, 0, Front { kind: 1, note: 0 }, |m| m.fill(1));
         }
         producer.read(1000);
         producer.read(u32::MAX);
-        assert!(!producer.has_room(LONGEST));
+        assert!(producer.room(LONGEST).is_none());
         producer.read((SIZE / LINE) as u32);
-        assert!(producer.has_room(LONGEST));
+        assert!(producer.room(LONGEST).is_some());
     }
 }

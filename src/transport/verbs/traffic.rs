@@ -84,6 +84,9 @@ pub struct Traffic {
     pub askable: u32,
     /// Room to poll into.
     pub room: Box<[Completion; BATCH]>,
+    /// Polls, and looks at the queue of what comes since it last brought anything.
+    pub turn: u32,
+    pub lull: u32,
     /// Taken while the rank went to sleep.
     pub stash: Vec<Completion>,
     /// Peers for whom there is a ring here, and naps since anything came.
@@ -144,6 +147,8 @@ impl Traffic {
             over: Vec::new(),
             asked: 0,
             room: Box::new([Completion::EMPTY; BATCH]),
+            turn: 0,
+            lull: 0,
             stash: Vec::new(),
             ringing: Vec::new(),
             naps: 0,

@@ -281,14 +281,25 @@ impl Qp {
     /// # Safety
     /// The pieces' memory stays until the work is done (inline work: until this returns), and the device writes what reads
     /// and atomics answer there.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn post(&self, list: &mut [Work]) -> Result<(), Refused> {
         // SAFETY: the pair is ours, the chain is well made, and the caller answers for the memory.
         let (accepted, answer) = post(list, |first, bad| unsafe {
             (self.post)(self.raw, first, bad)
         });
-        Error::check("ibv_post_send", self.pd.context.name(), answer)
-            .map_err(|error| Refused { accepted, error })
+        match answer {
+            0 => Ok(()),
+            _ => Err(self.refusal(accepted, answer)),
+        }
+    }
+
+    #[cold]
+    fn refusal(&self, accepted: usize, answer: i32) -> Refused {
+        let checked = Error::check("ibv_post_send", self.pd.context.name(), answer);
+        let error = checked
+            .err()
+            .unwrap_or_else(|| Error::new("ibv_post_send", self.pd.context.name(), libc::EINVAL));
+        Refused { accepted, error }
     }
 
     /// Posts receive buffers of its own (of a pair without a shared queue); how many were taken when not all were.

@@ -26,6 +26,10 @@ pub struct Work {
     pieces: [c::Sge; PIECES],
 }
 
+// SAFETY: its pointers are set when it is posted, to itself or to its neighbours in the list, and mean nothing otherwise; but
+// for an address handle, which is kept as long as the work.
+unsafe impl Send for Work {}
+
 /// Not all work was taken: the first `accepted` pieces were, and will be done.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refused {
@@ -157,6 +161,24 @@ impl Work {
             remote_qkey: qkey,
         };
         self
+    }
+
+    /// The same write of one piece again, of other bytes to another place: cheaper than a new one.
+    #[inline(always)]
+    pub fn again(&mut self, id: u64, remote: u64, address: u64, length: usize) {
+        debug_assert!(self.request.opcode == WRITE && self.request.num_sge == 1);
+        self.request.wr_id = id;
+        self.request.send_flags = 0;
+        self.request.wr.rdma.remote_addr = remote;
+        self.pieces[0].addr = address;
+        self.pieces[0].length = length as u32;
+    }
+
+    /// Of such a write: its bytes go inline, and it makes a completion.
+    #[inline(always)]
+    pub fn set(&mut self, inline: bool, signaled: bool) {
+        let inline = if inline { INLINE } else { 0 };
+        self.request.send_flags = inline | if signaled { SIGNALED } else { 0 };
     }
 
     /// It makes a completion also when it goes well.
@@ -299,5 +321,14 @@ mod tests {
         ];
         assert_eq!(seen, expected);
         assert_eq!(post(&mut [], |_, _| unreachable!()), (0, 0));
+        let mut again = Work::write(1, 0x1000, 7).piece(10, 100, 3).signaled();
+        again.again(2, 0x3000, 50, 8);
+        again.set(true, false);
+        let request = &again.request;
+        assert_eq!((request.wr_id, request.send_flags), (2, INLINE));
+        assert_eq!((again.remote(), again.length()), (0x3000, 8));
+        assert_eq!((again.pieces[0].addr, again.pieces[0].lkey), (50, 3));
+        again.set(false, true);
+        assert_eq!(again.request.send_flags, SIGNALED);
     }
 }
