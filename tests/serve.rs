@@ -364,6 +364,41 @@ fn running_jobs_get_their_time_where_nothing_can_be_logged() {
 }
 
 #[test]
+fn a_key_is_made_whole_or_not_at_all() {
+    let folder = Folder::new("serve-key");
+    let key = folder.path("operator.key");
+    let serve = |limits: &str| {
+        let mut command = Command::new("sh");
+        let script = format!("{limits} exec \"$0\" \"$@\"");
+        command.args(["-c", &script, common::mayfly_path(), "serve", "--listen"]);
+        command.args(["127.0.0.1:0", "--key-file", &key]);
+        command
+    };
+    // No file may have a byte.
+    let full = run(&mut serve("trap '' XFSZ; ulimit -f 0;"));
+    assert_eq!(full.status, 1, "{}", full.err);
+    assert!(
+        full.err.contains("operator.key: File too large"),
+        "{}",
+        full.err
+    );
+    let left: Vec<_> = std::fs::read_dir(folder.path("")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+    drop(Serve::spawn(&mut serve("")));
+    let made = std::fs::read_to_string(&key).unwrap();
+    assert_eq!(made.trim().len(), 64);
+    drop(Serve::spawn(&mut serve("")));
+    assert_eq!(std::fs::read_to_string(&key).unwrap(), made);
+    std::fs::write(&key, "\n").unwrap();
+    let empty = run(&mut serve(""));
+    assert!(
+        empty.err.contains("it is empty; remove it"),
+        "{}",
+        empty.err
+    );
+}
+
+#[test]
 fn half_open_connections_beyond_all_descriptors_keep_nobody_out() {
     let mut command = Command::new("sh");
     let limited = "ulimit -n 256; exec \"$0\" \"$@\"";

@@ -1,7 +1,9 @@
 //! The few things that std cannot ask of the operating system.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 /// Fills `out` with random bytes fit for secrets.
 pub fn random(out: &mut [u8]) -> io::Result<()> {
@@ -24,6 +26,24 @@ pub fn random(out: &mut [u8]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Puts a new file there: whole, or not at all. One that is there already stays, and is an error.
+pub fn write_new(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{}.new", std::process::id()));
+    let fresh = path.with_file_name(name);
+    // Somebody's with this number who did not come to the end.
+    let _ = std::fs::remove_file(&fresh);
+    let mut options = std::fs::File::options();
+    let made = options.write(true).create_new(true).mode(mode).open(&fresh);
+    let done = made.and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::hard_link(&fresh, path)
+    });
+    let _ = std::fs::remove_file(&fresh);
+    done
 }
 
 /// Ends the process at once: no exit handlers, no flushing, no destructors of other threads' data.

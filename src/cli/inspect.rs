@@ -55,7 +55,15 @@ fn usage(why: &str) -> i32 {
 
 /// Prints, and takes a closed pipe (`| head`) as the end.
 fn say(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let mut out = std::io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Who reads us has seen enough.
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            trace::say(&format!("mayfly inspect: standard output: {e}"));
+            std::process::exit(1);
+        }
+        _ => (),
+    }
 }
 
 /// A name without a slash is searched in PATH as a shell does, then in the current folder.

@@ -11,7 +11,6 @@ use mayfly::rendezvous::server::{Options, Relays, Service};
 use mayfly::rendezvous::tls::Identity;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{channel, RecvTimeoutError};
 use std::sync::Arc;
@@ -238,6 +237,10 @@ fn relays(
 /// The key in a file; where there is none, a new one, for our eyes only.
 pub fn key_in(path: &Path) -> std::io::Result<String> {
     match std::fs::read_to_string(path) {
+        Ok(key) if key.trim().is_empty() => {
+            let text = "it is empty; remove it, and a key is made up";
+            return Err(std::io::Error::other(text));
+        }
         Ok(key) => return Ok(key.trim().to_string()),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
         Err(e) => return Err(e),
@@ -245,11 +248,6 @@ pub fn key_in(path: &Path) -> std::io::Result<String> {
     let mut bytes = [0; 32];
     os::random(&mut bytes)?;
     let key = hex(&bytes);
-    let mut file = std::fs::File::options()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    writeln!(file, "{key}")?;
+    os::write_new(path, &format!("{key}\n"), 0o600)?;
     Ok(key)
 }

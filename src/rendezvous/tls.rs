@@ -3,6 +3,7 @@
 //! A rendezvous that nobody gave a certificate makes one and signs it itself. Who connects then knows it by its
 //! *pin*, the SHA-256 digest of the certificate's DER: that says more than any authority would.
 
+use crate::base::os;
 use crate::rendezvous::message::hex;
 use crate::wire::sha256;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -10,8 +11,7 @@ use rustls::crypto::{ring, CryptoProvider};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -108,10 +108,7 @@ fn write_new(path: &Path, text: &str, mode: u32) -> io::Result<()> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(at(e)),
         _ => {}
     }
-    let mut options = std::fs::File::options();
-    let file = options.write(true).create_new(true).mode(mode).open(path);
-    file.and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(at)
+    os::write_new(path, text, mode).map_err(at)
 }
 
 /// How to speak TLS to a rendezvous: with this pin, to that certificate only, whatever it says; without, to whoever

@@ -297,6 +297,33 @@ fn a_request_that_does_not_arrive_is_given_up() {
 }
 
 #[test]
+fn idle_connections_keep_neither_health_nor_a_start_out() {
+    let (host, client) = host("crowd", "PORT", &[], &[]);
+    let idle: Vec<_> = (0..300).map(|_| client.connect()).collect();
+    let healthy = || {
+        let mut stream = client.connect();
+        let asked = b"GET /healthz HTTP/1.1\r\nHost: f\r\nConnection: close\r\n\r\n";
+        let mut text = String::new();
+        let said = stream
+            .write_all(asked)
+            .and_then(|()| stream.read_to_string(&mut text));
+        said.is_ok() && text.starts_with("HTTP/1.1 200")
+    };
+    assert!(eventually(healthy));
+    let go = host.folder.path("go");
+    let script = format!("echo up; while ! test -e {go}; do sleep 0.05; done");
+    let meeting = Meeting::of(&shell(1, &script));
+    let answer = client.post("/", &meeting.json());
+    meeting.wait_for_output(0, "up");
+    // A start that runs makes room for nobody.
+    let more: Vec<_> = (0..300).map(|_| client.connect()).collect();
+    assert!(eventually(healthy));
+    std::fs::write(&go, "").unwrap();
+    assert_eq!(json(&answer.rest())["status"], 0);
+    drop((idle, more));
+}
+
+#[test]
 fn a_stranger_who_reaches_the_port_cannot_name_a_rendezvous_of_his_own() {
     let meeting = Meeting::of(&shell(1, "echo ran"));
     let trusted = [("MAYFLY_TRUST", meeting.place.rendezvous.as_str())];

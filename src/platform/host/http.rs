@@ -19,6 +19,7 @@ use super::{ended, Ending, Host, Options, Situation};
 use crate::base::trace;
 use crate::platform::package::Package;
 use crate::platform::start::Start;
+use crate::rendezvous::server::limits::{Gate, Limits, Place, Rate};
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
@@ -30,7 +31,7 @@ use serde_json::Value;
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::{Arc, Mutex as Lock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, Mutex, OwnedMutexGuard};
 use tokio::task::JoinSet;
@@ -41,7 +42,7 @@ const ARRIVAL: Duration = Duration::from_secs(10);
 const SIGN: Duration = Duration::from_secs(10);
 /// After the platform's signal and the last rank's end, how long answers may take to leave.
 const LEAVING: Duration = Duration::from_secs(2);
-/// Connections at a time.
+/// Connections at a time. When there are more, the one that has been here longest without a start makes room.
 const CONNECTIONS: usize = 128;
 /// Where Kubernetes, OpenFaaS, Nuclio and people look whether we live.
 const HEALTH: [&str; 9] = [
@@ -133,13 +134,24 @@ async fn listen(contract: Contract, wanted: Option<&str>) -> Result<TcpListener,
 
 /// Until the platform ends us; then until the connections have ended.
 async fn accept(listener: TcpListener, front: Arc<Front>, mut ending: Ending) {
+    let gate = Gate::new(Limits {
+        connections: CONNECTIONS,
+        strangers: CONNECTIONS,
+        // All come from the platform's few proxies.
+        arrivals: Rate {
+            burst: u32::MAX,
+            per_second: f64::from(u32::MAX),
+        },
+        ..Limits::by_descriptors()
+    });
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                // More than any platform needs: somebody wants our descriptors.
-                Ok(_) if connections.len() >= CONNECTIONS => {}
-                Ok((stream, _)) => drop(connections.spawn(talk(stream, front.clone(), ending.clone()))),
+                // Beyond, more come at once than any platform sends: somebody wants our descriptors.
+                Ok((stream, peer)) => if let Ok(place) = gate.admit(peer.ip(), Instant::now()) {
+                    connections.spawn(talk(stream, front.clone(), ending.clone(), place));
+                },
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             },
             Some(_) = connections.join_next() => {}
@@ -149,11 +161,11 @@ async fn accept(listener: TcpListener, front: Arc<Front>, mut ending: Ending) {
     while connections.join_next().await.is_some() {}
 }
 
-async fn talk(stream: TcpStream, front: Arc<Front>, mut ending: Ending) {
+async fn talk(stream: TcpStream, front: Arc<Front>, mut ending: Ending, place: Place) {
     let _ = stream.set_nodelay(true);
     let service = service_fn(|request| {
-        let front = front.clone();
-        async move { Ok::<_, Infallible>(front.handle(request).await) }
+        let (front, place) = (front.clone(), &place);
+        async move { Ok::<_, Infallible>(front.handle(request, place).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -162,6 +174,7 @@ async fn talk(stream: TcpStream, front: Arc<Front>, mut ending: Ending) {
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => return,
+        () = place.lost() => return,
         _ = ended(&mut ending) => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
@@ -172,7 +185,7 @@ fn unpoisoned<T>(lock: &Lock<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Front {
-    async fn handle(self: Arc<Front>, request: Request<Incoming>) -> Response {
+    async fn handle(self: Arc<Front>, request: Request<Incoming>, place: &Place) -> Response {
         let path = request.uri().path().to_string();
         if request.method() == Method::GET || request.method() == Method::HEAD {
             return self.health(&path);
@@ -195,9 +208,9 @@ impl Front {
         };
         match path.as_str() {
             "/init" => self.initialize(body).await,
-            "/run" => self.activate(&body).await,
+            "/run" => self.activate(&body, place).await,
             "/specialize" | "/v2/specialize" => self.specialize(&body).await,
-            _ => self.start(&body).await,
+            _ => self.start(&body, place).await,
         }
     }
 
@@ -239,7 +252,7 @@ impl Front {
     }
 
     /// One request, one start.
-    async fn start(self: Arc<Front>, body: &Bytes) -> Response {
+    async fn start(self: Arc<Front>, body: &Bytes, place: &Place) -> Response {
         let azure = self.contract == Contract::Azure && has_field(body, "Data");
         let shape = if azure { Reply::Azure } else { Reply::Plain };
         let (begun, accepted) = oneshot::channel();
@@ -252,6 +265,7 @@ impl Front {
                 return shape.refusal(&trouble);
             }
         };
+        place.proven();
         let situation = self.situation(0, Vec::new());
         let mut result = run(host, start, situation, begun);
         tokio::select! {
@@ -299,7 +313,7 @@ impl Front {
     }
 
     /// OpenWhisk's /run: the answer comes at the end, and marks on both streams end the activation's log.
-    async fn activate(self: Arc<Front>, body: &Bytes) -> Response {
+    async fn activate(self: Arc<Front>, body: &Bytes, place: &Place) -> Response {
         let claimed = letter::open(body).and_then(|start| Ok((start, self.claim()?)));
         let (start, host) = match claimed {
             Ok(claimed) => claimed,
@@ -311,6 +325,7 @@ impl Front {
                 return reply::json(502, &openwhisk::error(trouble.text()));
             }
         };
+        place.proven();
         let mut variables = match &*unpoisoned(&self.initialized) {
             Some(whisk) => whisk.variables.clone(),
             None => Vec::new(),

@@ -21,6 +21,15 @@ pub fn write(tree: &Tree, path: &Path) -> io::Result<()> {
 
 fn fill(tree: &Tree, path: &Path) -> io::Result<()> {
     let mut zip = ZipWriter::new(BufWriter::new(File::create(path)?));
+    if let Err(e) = add(tree, &mut zip) {
+        // Dropped, it would try to complete the file, and say in its own words that it cannot.
+        std::mem::forget(zip);
+        return Err(e);
+    }
+    zip.finish()?.flush()
+}
+
+fn add(tree: &Tree, zip: &mut ZipWriter<BufWriter<File>>) -> io::Result<()> {
     for (name, node) in tree.entries() {
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Deflated)
@@ -33,9 +42,9 @@ fn fill(tree: &Tree, path: &Path) -> io::Result<()> {
             Node::File { from, .. } => {
                 let (mut bytes, length) = from.open()?;
                 zip.start_file(&name, options.large_file(length >= u64::from(u32::MAX)))?;
-                io::copy(&mut bytes, &mut zip)?;
+                io::copy(&mut bytes, zip)?;
             }
         }
     }
-    zip.finish()?.flush()
+    Ok(())
 }

@@ -34,7 +34,9 @@ pub fn write(layers: &[(&str, Tree)], meta: &Meta<'_>, folder: &Path) -> io::Res
     let mut name = folder.file_name().unwrap_or_default().to_os_string();
     name.push(format!(".{}.new", std::process::id()));
     let fresh = folder.with_file_name(name);
-    let done = fill(layers, meta, &fresh).and_then(|digest| {
+    let filled = fill(layers, meta, &fresh)
+        .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", folder.display())));
+    let done = filled.and_then(|digest| {
         if folder.exists() {
             fs::remove_dir_all(folder)?;
         }
