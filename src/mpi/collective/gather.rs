@@ -2,9 +2,8 @@
 
 use crate::base::error::Result;
 use crate::base::id::DatatypeId;
-use crate::mpi::collective::arguments::{apart, Call, Elements, Place, Root};
-use crate::mpi::collective::bcast::subtree;
-use crate::mpi::collective::blocks::Blocks;
+use crate::mpi::collective::arguments::Call;
+use crate::mpi::collective::rooted::{build, Rooted, Way};
 use crate::mpi::collective::schedule::{Data, Rank, Schedule};
 
 /// Everyone's block, at the root.
@@ -20,7 +19,8 @@ pub fn gather(
     root: i32,
 ) -> Result<()> {
     let blocks = |call: &Call| call.even(recvbuf, recvcount, recvtype);
-    any(call, (sendbuf, sendcount, sendtype), blocks, root, true)
+    let own = (sendbuf, sendcount, sendtype);
+    build(call, Way::ToRoot, own, blocks, root, true, tree)
 }
 
 /// The same with a count and a displacement for every rank.
@@ -37,130 +37,39 @@ pub fn gatherv(
     root: i32,
 ) -> Result<()> {
     let blocks = |call: &Call| call.each(recvbuf, recvcounts, displs, recvtype);
-    any(call, (sendbuf, sendcount, sendtype), blocks, root, false)
+    let own = (sendbuf, sendcount, sendtype);
+    build(call, Way::ToRoot, own, blocks, root, false, tree)
 }
 
-fn any<'b>(
-    call: &mut Call,
-    (sendbuf, sendcount, sendtype): (*mut u8, i64, DatatypeId),
-    blocks: impl FnOnce(&Call) -> Result<Blocks<'b>>,
-    root: i32,
-    even: bool,
-) -> Result<()> {
-    match call.root(root)? {
-        Root::Nobody => {}
-        Root::Me => {
-            let blocks = blocks(call)?;
-            for rank in 0..call.place.remote.unwrap_or(0) {
-                let block = blocks.of(call.s, rank);
-                call.s.recv_some(block, Rank::Remote(rank));
-            }
-        }
-        Root::Remote(root) => {
-            let own = call.elements(sendbuf, sendcount, sendtype)?.data(call.s);
-            call.s.send_some(own, Rank::Remote(root));
-        }
-        Root::Local(root) => {
-            let place = call.place;
-            let mut own = None;
-            if !call.in_place_at(sendbuf, root)? {
-                own = Some(call.elements(sendbuf, sendcount, sendtype)?);
-            }
-            let mut target = None;
-            if place.rank == root {
-                let blocks = blocks(call)?;
-                if let Some(own) = &own {
-                    let size = own.size().min(blocks.size(root));
-                    apart(own.buffer, blocks.address(root), size)?;
-                }
-                target = Some(blocks);
-            }
-            let block = match (&own, &target) {
-                (Some(own), _) => own.size(),
-                (None, Some(blocks)) => blocks.size(root),
-                (None, None) => 0,
-            };
-            if even && block == 0 {
-                return Ok(());
-            }
-            if even && call.limits.tree(block, place.size) {
-                tree(call.s, place, root, own.as_ref(), target.as_ref(), block);
-            } else {
-                straight(call.s, place, root, own.as_ref(), target.as_ref());
-            }
-        }
-    }
-    Ok(())
-}
-
-/// From every rank to the root. `own`: none in place; `target`: at the root.
-fn straight(
-    s: &mut Schedule,
-    place: Place,
-    root: u32,
-    own: Option<&Elements>,
-    target: Option<&Blocks>,
-) {
-    let own = own.map(|own| own.data(s));
-    match target {
-        None => {
-            if let Some(own) = own {
-                s.send_some(own, Rank::Local(root));
-            }
-        }
-        Some(blocks) => {
-            for distance in 1..place.size {
-                let rank = place.after(distance);
-                let block = blocks.of(s, rank);
-                s.recv_some(block, Rank::Local(rank));
-            }
-            if let Some(own) = own {
-                let block = blocks.of(s, root);
-                s.copy(own, block);
-            }
-        }
-    }
-}
-
-/// Along a binomial tree; inner ranks collect their subtree's blocks first. `block`: bytes of each.
-fn tree(
-    s: &mut Schedule,
-    place: Place,
-    root: u32,
-    own: Option<&Elements>,
-    target: Option<&Blocks>,
-    block: usize,
-) {
-    let size = place.size;
-    let me = place.before(root);
-    let rank = |v: u32| (v + root) % size;
-    let mine = subtree(me, size);
-    let own = own.map(|own| own.data(s));
+/// Along a binomial tree; inner ranks collect their subtree's blocks first.
+fn tree(s: &mut Schedule, part: &Rooted) {
+    let (me, size, block) = (part.me(), part.place.size, part.block);
+    let mine = part.subtree(me);
     let children = || (0..).map(|i| 1 << i).take_while(|&mask| mask < mine);
-    let Some(blocks) = target else {
-        let parent = Rank::Local(rank(me - (1 << me.trailing_zeros())));
-        let Some(own) = own else { return };
+    let Some(blocks) = &part.blocks else {
+        let Some(own) = &part.own else { return };
+        let own = own.data(s);
         if mine == 1 {
-            s.send(own, parent);
+            s.send(own, part.parent());
             return;
         }
         let all = s.scratch(mine as usize * block);
-        let part = |first: u32, n: u32| {
+        let piece = |first: u32, n: u32| {
             Data::bytes(all.wrapping_add(first as usize * block), n as usize * block)
         };
         for child in children() {
-            let from = Rank::Local(rank(me + child));
-            s.recv(part(child, subtree(me + child, size)), from);
+            let from = Rank::Local(part.rank(me + child));
+            s.recv(piece(child, part.subtree(me + child)), from);
         }
-        s.copy(own, part(0, 1));
+        s.copy(own, piece(0, 1));
         s.fence();
-        s.send(part(0, mine), parent);
+        s.send(piece(0, mine), part.parent());
         return;
     };
     let mut aside = None;
     for child in children() {
-        let n = subtree(child, size);
-        let first = rank(child);
+        let n = part.subtree(child);
+        let first = part.rank(child);
         let direct = if first + n <= size {
             blocks.run(s, first, n)
         } else {
@@ -173,10 +82,7 @@ fn tree(
         });
         s.recv(into, Rank::Local(first));
     }
-    if let Some(own) = own {
-        let block = blocks.of(s, root);
-        s.copy(own, block);
-    }
+    part.copy(s, Way::ToRoot);
     // At most one child's blocks go past the last rank and on from the first.
     if let Some((first, n, memory)) = aside {
         s.fence();

@@ -13,6 +13,7 @@ pub mod limits;
 mod neighbor;
 mod reduce;
 mod reduce_scatter;
+mod rooted;
 pub mod running;
 mod scan;
 mod scatter;
