@@ -111,6 +111,7 @@ impl Verbs {
             requests: limits.sends,
             shared_requests: limits.receives,
             completions: limits.completions,
+            regions: limits.regions,
             rings: rdma && rings,
             part: most.min(limits.message as usize).max(4096),
             fork_safe: limits.fork != Fork::Unsafe,

@@ -45,6 +45,8 @@ pub struct Ground {
     pub requests: u32,
     pub shared_requests: u32,
     pub completions: u32,
+    /// Registrations of all processes.
+    pub regions: u32,
     /// Bytes that a read or a write moves at most.
     pub part: usize,
     /// Are there rings?
@@ -55,6 +57,19 @@ pub struct Ground {
     pub reads: bool,
     pub writes: bool,
     pub atomics: bool,
+}
+
+impl Ground {
+    /// What peers may do by their queue pairs, and with what is registered for them.
+    fn access(&self) -> Access {
+        let abilities = [
+            (self.reads, Access::READ),
+            (self.writes, Access::WRITE),
+            (self.atomics, Access::ATOMIC),
+        ];
+        let granted = abilities.iter().filter(|(can, _)| *can);
+        granted.fold(Access::LOCAL, |all, (_, one)| all.and(*one))
+    }
 }
 
 /// See the file's head.
@@ -142,7 +157,13 @@ impl Traffic {
             went,
             receives,
             sends,
-            memory: Cache::new(Domain(ground.pd.clone()), Bounds::here(ground.fork_safe)),
+            memory: Cache::new(
+                Domain {
+                    pd: ground.pd.clone(),
+                    all: ground.access(),
+                },
+                Bounds::here(ground.fork_safe, ground.regions),
+            ),
             operations: Operations::new(ground.part),
             over: Vec::new(),
             asked: 0,
@@ -166,17 +187,6 @@ impl Traffic {
         BUFFER - FRONT
     }
 
-    /// What peers may do by their queue pairs.
-    fn access(&self) -> Access {
-        let abilities = [
-            (self.ground.reads, Access::READ),
-            (self.ground.writes, Access::WRITE),
-            (self.ground.atomics, Access::ATOMIC),
-        ];
-        let granted = abilities.iter().filter(|(can, _)| *can);
-        granted.fold(Access::LOCAL, |all, (_, one)| all.and(*one))
-    }
-
     fn pair(&self) -> Result<Qp, String> {
         let mut refused = None;
         for inline in INLINE {
@@ -189,7 +199,7 @@ impl Traffic {
             let queue = self.receives.queue();
             match Qp::reliable(&self.ground.pd, &self.went, &self.came, queue, caps) {
                 Ok(qp) => {
-                    qp.init(self.ground.port, self.access())?;
+                    qp.init(self.ground.port, self.ground.access())?;
                     return Ok(qp);
                 }
                 Err(error) => refused = Some(error),
@@ -272,7 +282,7 @@ impl Hall for Traffic {
     }
 
     fn fresh(&mut self, peer: u32) -> Result<&Qp, String> {
-        let access = self.access();
+        let access = self.ground.access();
         let Some(link) = &self.links[peer as usize] else {
             return Err("there is no queue pair".to_string());
         };

@@ -33,6 +33,7 @@ fn end(me: u32, rings: bool) -> End {
         requests: what.max_qp_wr as u32,
         shared_requests: what.max_srq_wr as u32,
         completions: what.max_cqe as u32,
+        regions: what.max_mr as u32,
         rings,
         part: 1 << 20,
         fork_safe: true,

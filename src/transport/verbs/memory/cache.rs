@@ -1,7 +1,8 @@
 //! Registrations in use, and those kept for the next use.
 
 use super::live::Live;
-use super::watch::{Change, Settled, Watch};
+use super::uffd::Settled;
+use super::watch::{Change, Watch};
 use super::{Refused, Region, Registrar, Rights, Terms, Use};
 use crate::info;
 
@@ -225,7 +226,6 @@ impl<R: Registrar> Cache<R> {
             match watch.take() {
                 None => return,
                 Some(Change::Gone(start, end)) => self.forget(start, end),
-                Some(Change::Came(start, end)) => self.unwatch(start, end),
                 Some(Change::Anything) => self.forget_all(),
             }
         }
@@ -262,11 +262,11 @@ impl<R: Registrar> Cache<R> {
         }
     }
 
-    /// Watches no longer what no live registration needs of this.
+    /// Watches no longer the runs that have a part of this and no live registration.
     fn unwatch(&mut self, start: usize, end: usize) {
         if let Watching::On(watch) = &mut self.watch {
-            self.live
-                .gaps(start, end, |start, end| watch.remove(start, end));
+            let live = &self.live;
+            watch.leave(start, end, |start, end| live.touching(start, end).is_some());
         }
     }
 
@@ -277,7 +277,7 @@ impl<R: Registrar> Cache<R> {
         if size > (self.terms.pinned + self.idle).saturating_sub(self.pinned) {
             return Err(self.terms.too_small(size));
         }
-        let mut keep = keep && self.watch_over(start, end) && self.tells_all(start, end);
+        let mut keep = keep && self.watch_over(start, end);
         let at = self.free.pop().unwrap_or_else(|| {
             self.entries.push(None);
             self.entries.len() as u32 - 1
@@ -328,28 +328,25 @@ impl<R: Registrar> Cache<R> {
         Ok(at)
     }
 
-    /// Has the kernel tell what happens there; false: it cannot.
+    /// Has the kernel tell what happens there; false: it cannot, or would not tell all.
     fn watch_over(&mut self, start: usize, end: usize) -> bool {
         for _ in 0..2 {
-            let Watching::On(watch) = &self.watch else {
+            let Watching::On(watch) = &mut self.watch else {
                 return false;
             };
-            match watch.add(start, end) {
-                Ok(()) => return true,
+            let error = match watch.add(start, end) {
+                Ok(tells_all) => return tells_all,
+                Err(error) => error,
+            };
+            match error.raw_os_error() {
                 // No room for more mappings: ours are given back to the program.
-                Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => while self.evict() {},
-                Err(_) => return false,
+                Some(libc::ENOMEM) => while self.evict() {},
+                // Nor for more of what we know.
+                Some(libc::ENOSPC) => self.forget_all(),
+                _ => return false,
             }
         }
         false
-    }
-
-    /// Is all of it memory of which every change is told?
-    fn tells_all(&mut self, start: usize, end: usize) -> bool {
-        match &mut self.watch {
-            Watching::On(watch) => watch.covers(start, end),
-            _ => false,
-        }
     }
 
     /// Registers; where the system has no room for more, what is unused makes room.

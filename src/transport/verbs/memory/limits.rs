@@ -9,7 +9,8 @@ pub struct Terms {
     pub pinned: u64,
     /// `RLIMIT_MEMLOCK` in bytes, when it is what makes `pinned` small: for the line that says so.
     pub memlock: Option<u64>,
-    /// At most so many registrations are kept: each may split mappings, of which a process may have only so many.
+    /// At most so many registrations are kept: each may cost a mapping, of which a process may have only so many, and the device has
+    /// so many for all processes.
     pub kept: usize,
     /// Does registered memory stay right when the program forks? Otherwise users' memory is not registered at all.
     pub fork_safe: bool,
@@ -17,13 +18,14 @@ pub struct Terms {
 
 impl Terms {
     /// The terms of this process: `MAYFLY_VERBS_PINNED`, else half of `RLIMIT_MEMLOCK` and at most a quarter of the machine's memory.
-    pub fn here(fork_safe: bool) -> Terms {
+    /// `regions`: how many registrations the device can have.
+    pub fn here(fork_safe: bool, regions: u32) -> Terms {
         let memlock = (!may_lock_all()).then(memlock).flatten();
         Terms::of(
             config().verbs_pinned,
             memlock,
             memory(),
-            most_mappings(),
+            most_mappings().min(u64::from(regions)),
             fork_safe,
         )
     }
@@ -32,7 +34,7 @@ impl Terms {
         asked: Option<u64>,
         memlock: Option<u64>,
         memory: u64,
-        mappings: u64,
+        scarce: u64,
         fork_safe: bool,
     ) -> Terms {
         let quarter = memory / 4;
@@ -41,7 +43,7 @@ impl Terms {
         Terms {
             pinned,
             memlock: memlock.filter(|limit| asked.is_none() && limit / 2 < quarter),
-            kept: (mappings / 16).clamp(16, 4096) as usize,
+            kept: (scarce / 16).clamp(16, 4096) as usize,
             fork_safe,
         }
     }
@@ -124,7 +126,7 @@ mod tests {
         assert!(of(Some(5), None)
             .too_small(70000)
             .contains("MAYFLY_VERBS_PINNED"));
-        // A small table of mappings is not eaten up.
+        // A small table of mappings, or of a device, is not eaten up.
         assert_eq!(of(None, None).kept, 4095);
         assert_eq!(Terms::of(None, None, gib, 400, true).kept, 25);
     }
@@ -133,6 +135,7 @@ mod tests {
     fn this_machine_has_memory_and_mappings() {
         assert!(memory() > 1 << 20);
         assert!(most_mappings() > 100);
-        assert!(Terms::here(true).pinned > 0);
+        assert!(Terms::here(true, 1 << 20).pinned > 0);
+        assert_eq!(Terms::here(true, 800).kept, 50);
     }
 }

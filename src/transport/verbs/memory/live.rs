@@ -41,20 +41,6 @@ impl Live {
         self.parts(start, end).next().map(|(_, _, whose)| whose)
     }
 
-    /// What no range has between the two.
-    pub fn gaps(&self, start: usize, end: usize, mut gap: impl FnMut(usize, usize)) {
-        let mut at = start;
-        for (from, to, _) in self.parts(start, end) {
-            if from > at {
-                gap(at, from);
-            }
-            at = at.max(to);
-        }
-        if at < end {
-            gap(at, end);
-        }
-    }
-
     /// All that have a part between the two, in order.
     fn parts(&self, start: usize, end: usize) -> impl Iterator<Item = (usize, usize, u32)> + '_ {
         // Those that begin before: ends are in order too, so they stand together.
@@ -96,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_gaps_and_contents() {
+    fn parts_and_contents() {
         let live = three();
         let touching = |start, end| live.parts(start, end).map(|p| p.2).collect::<Vec<_>>();
         assert_eq!(touching(0, 100), [1, 2, 3]);
@@ -108,15 +94,5 @@ mod tests {
         assert_eq!(live.within(10, 30), Some(1));
         assert_eq!(live.within(11, 30), Some(2));
         assert_eq!(live.within(11, 29), None);
-        let gaps = |start, end| {
-            let mut gaps = Vec::new();
-            live.gaps(start, end, |s, e| gaps.push((s, e)));
-            gaps
-        };
-        assert_eq!(gaps(0, 100), [(0, 10), (30, 40), (50, 100)]);
-        assert!(gaps(12, 28).is_empty());
-        assert_eq!(gaps(35, 45), [(35, 40)]);
-        assert_eq!(gaps(28, 35), [(30, 35)]);
-        assert_eq!(gaps(60, 70), [(60, 70)]);
     }
 }

@@ -13,13 +13,17 @@ pub struct Mapping {
     pub own: bool,
 }
 
-/// `/proc/self/maps`, kept open.
+/// `/proc/self/maps`, kept open; looking at it allocates nothing.
 pub struct Mappings {
     file: Fd,
     /// Can the kernel be asked for one address (Linux 6.11)? Otherwise the text is read.
     asks: bool,
-    text: Vec<u8>,
+    /// Of the text, as much as is looked at at a time.
+    text: Box<[u8]>,
 }
+
+/// Longer than any line.
+const TEXT: usize = 32 << 10;
 
 impl Mappings {
     pub fn open() -> io::Result<Mappings> {
@@ -33,7 +37,7 @@ impl Mappings {
         Ok(Mappings {
             file: Fd(crate::transport::os::check(fd)?),
             asks: true,
-            text: Vec::new(),
+            text: vec![0; TEXT].into(),
         })
     }
 
@@ -70,17 +74,45 @@ impl Mappings {
         if at >= end {
             return Ok(());
         }
-        self.read()?;
-        for line in self.text.split(|b| *b == b'\n') {
-            let Some(mapping) = parse(line) else { continue };
-            if mapping.start >= end {
-                break;
-            }
-            if mapping.end > start {
+        self.read(|mapping| {
+            if mapping.start < end && mapping.end > start {
                 found(mapping);
             }
+            mapping.start < end
+        })
+    }
+
+    /// All the runs, in order: memory of our own without a hole and as far as it goes, be it one mapping or several.
+    pub fn runs(&mut self, mut found: impl FnMut(usize, usize)) -> io::Result<()> {
+        let (mut start, mut end) = (0, 0);
+        self.each(0, usize::MAX, |mapping| {
+            if mapping.own && mapping.start == end {
+                end = mapping.end;
+                return;
+            }
+            if start < end {
+                found(start, end);
+            }
+            (start, end) = match mapping.own {
+                true => (mapping.start, mapping.end),
+                false => (0, 0),
+            };
+        })?;
+        if start < end {
+            found(start, end);
         }
         Ok(())
+    }
+
+    /// The run that has all from `start` to `end`.
+    pub fn run(&mut self, start: usize, end: usize) -> io::Result<Option<(usize, usize)>> {
+        let mut run = None;
+        self.runs(|from, to| {
+            if from <= start && to >= end {
+                run = Some((from, to));
+            }
+        })?;
+        Ok(run)
     }
 
     /// The mapping at `address` or the next above it.
@@ -99,38 +131,73 @@ impl Mappings {
             };
         }
         let file = query.inode != 0 || query.major != 0 || query.minor != 0;
+        let only_read = query.kind & (READABLE | WRITABLE) == READABLE;
+        let own = !file && query.kind & SHARED == 0;
         Ok(Some(Mapping {
             start: query.start as usize,
             end: query.end as usize,
-            own: !file && query.kind & SHARED == 0,
+            own: own && !(only_read && self.is_kernels(query.start)),
         }))
     }
 
-    /// Reads the whole text anew.
-    fn read(&mut self) -> io::Result<()> {
-        self.text.clear();
+    /// Is the mapping at `address` one of the kernel's own (`[vdso]`, `[vvar]`)? These are read by the program, never written.
+    fn is_kernels(&self, address: u64) -> bool {
+        let mut name = [0u8; 16];
+        let mut query = Query {
+            size: std::mem::size_of::<Query>() as u64,
+            address,
+            name_size: name.len() as u32,
+            name: name.as_mut_ptr() as u64,
+            ..Query::default()
+        };
+        // SAFETY: the structure is the kernel's, knows its own size, and names a buffer with its length.
+        let answer = unsafe { libc::ioctl(self.file.0, PROCMAP_QUERY, &mut query) };
+        answer == 0 && name.starts_with(KERNELS)
+    }
+
+    /// From where to where the mappings go that have a part between `start` and `end`.
+    pub fn mappings(&mut self, start: usize, end: usize) -> io::Result<(usize, usize)> {
+        let (mut from, mut to) = (start, end);
+        self.each(start, end, |mapping| {
+            from = from.min(mapping.start);
+            to = to.max(mapping.end);
+        })?;
+        Ok((from, to))
+    }
+
+    /// Goes through the text, until `more` says that it is enough.
+    fn read(&mut self, mut more: impl FnMut(Mapping) -> bool) -> io::Result<()> {
+        let (mut have, mut offset) = (0, 0);
         loop {
-            let have = self.text.len();
-            self.text.resize(have + (32 << 10), 0);
             let room = &mut self.text[have..];
             // SAFETY: pointer and length are those of a live slice.
-            let n = unsafe {
-                libc::pread(
-                    self.file.0,
-                    room.as_mut_ptr().cast(),
-                    room.len(),
-                    have as i64,
-                )
-            };
-            self.text.truncate(have + n.max(0) as usize);
+            let n =
+                unsafe { libc::pread(self.file.0, room.as_mut_ptr().cast(), room.len(), offset) };
             match n {
                 0 => return Ok(()),
-                n if n < 0 && errno() != libc::EINTR => return Err(io::Error::last_os_error()),
+                n if n < 0 && errno() == libc::EINTR => continue,
+                n if n < 0 => return Err(io::Error::last_os_error()),
                 _ => {}
             }
+            offset += n as i64;
+            have += n as usize;
+            let mut at = 0;
+            while let Some(length) = self.text[at..have].iter().position(|b| *b == b'\n') {
+                if parse(&self.text[at..at + length]).is_some_and(|m| !more(m)) {
+                    return Ok(());
+                }
+                at += length + 1;
+            }
+            // The beginning of a line stays; what is no line at all does not.
+            let rest = (have - at) % TEXT;
+            self.text.copy_within(at..at + rest, 0);
+            have = rest;
         }
     }
 }
+
+/// So begin the names of the kernel's own mappings, which are anonymous and private and cannot be watched.
+const KERNELS: &[u8] = b"[v";
 
 /// A line of the text: `start-end rwxp offset major:minor inode name`.
 fn parse(line: &[u8]) -> Option<Mapping> {
@@ -142,10 +209,14 @@ fn parse(line: &[u8]) -> Option<Mapping> {
     let hex = |text| usize::from_str_radix(text, 16).ok();
     let kind = words.next()?;
     let (_, device, inode) = (words.next()?, words.next()?, words.next()?);
+    let kernels = words
+        .next()
+        .is_some_and(|name| name.as_bytes().starts_with(KERNELS));
+    let file = inode != "0" || !device.chars().all(|c| c == '0' || c == ':');
     Some(Mapping {
         start: hex(start)?,
         end: hex(end)?,
-        own: kind.ends_with('p') && device.chars().all(|c| c == '0' || c == ':') && inode == "0",
+        own: kind.ends_with('p') && !file && !kernels,
     })
 }
 
@@ -172,6 +243,8 @@ struct Query {
 
 /// `_IOWR(0x66, 17, struct procmap_query)`.
 const PROCMAP_QUERY: libc::c_ulong = 0xc068_6611;
+const READABLE: u64 = 0x01;
+const WRITABLE: u64 = 0x02;
 const SHARED: u64 = 0x08;
 const COVERING_OR_NEXT: u64 = 0x10;
 
@@ -205,6 +278,10 @@ mod tests {
             "the first segment of System V has the inode 0"
         );
         assert_eq!(own("7f00-8000 rw-p 00000000 00:01 0 /x"), Some(false));
+        assert_eq!(
+            own("7f00-8000 r-xp 00000000 00:00 0     [vdso]"),
+            Some(false)
+        );
         assert_eq!(own(""), None);
         assert_eq!(own("no mapping at all"), None);
     }
@@ -247,6 +324,36 @@ mod tests {
             assert!(!own(&mut maps, 5, 7), "a hole at its end");
             assert!(!own(&mut maps, 5, 8), "a hole in it");
             assert!(!own(&mut maps, 6, 8), "a hole at its beginning");
+        }
+    }
+    #[test]
+    fn a_run_goes_as_far_as_memory_of_our_own() {
+        let block = Block::far(0x1100_0000_0000, 16 * PAGE);
+        block.map(0, 3 * PAGE);
+        block.map(4 * PAGE, 8 * PAGE);
+        block.protect(5 * PAGE, PAGE, libc::PROT_NONE);
+        block.cover_with_memfd(9 * PAGE, PAGE);
+        let mut maps = Mappings::open().expect("procfs");
+        let page = |n: usize| block.address() + n * PAGE;
+        for asks in [true, false] {
+            maps.asks = asks;
+            let mut run = |from, to| maps.run(page(from), page(to)).unwrap();
+            assert_eq!(run(1, 2), Some((page(0), page(3))));
+            assert_eq!(run(8, 9), Some((page(4), page(9))), "of two kinds");
+            assert_eq!(run(10, 12), Some((page(10), page(12))));
+            for none in [(2, 5), (8, 10), (9, 10), (12, 13)] {
+                assert_eq!(run(none.0, none.1), None);
+            }
+            let mut last = 0;
+            maps.runs(|start, end| {
+                assert!(last < start && start < end);
+                last = end;
+            })
+            .unwrap();
+            // The kernel's own page is in none.
+            // SAFETY: getauxval has no preconditions.
+            let vdso = unsafe { libc::getauxval(libc::AT_SYSINFO_EHDR) } as usize;
+            assert_eq!(maps.run(vdso, vdso + PAGE).unwrap(), None);
         }
     }
 }

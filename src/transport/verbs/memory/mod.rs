@@ -4,14 +4,24 @@
 //! A registration is a promise about *pages*: the device goes on reading and writing the pages that stood behind the addresses when
 //! they were registered. What the program does to its mappings afterwards therefore decides whether a registration may be used
 //! again; [`Cache`] learns of it from the kernel (`watch`), and keeps nothing of which it would not learn.
+//!
+//! To learn of it must not change anything for the program. The kernel joins mappings that are alike, and refuses an mremap over two
+//! of them (EFAULT); memory known to userfaultfd is not like memory that is not. So it is not the registered part that is
+//! watched, but the whole *run* (`runs`): private anonymous memory as far as it goes without a hole, whatever its protection.
+//! Whatever the program does within a run is set right before its call returns (`mend`). What remains of it, for nothing tells of
+//! a mapping that comes to addresses where nothing is: put by mmap, brk or mremap *beside* memory that was sent, it is no part
+//! of that, and one mremap over both is refused. `MAYFLY_VERBS_PINNED=0` is for who does that.
 
 mod cache;
 mod limits;
 mod live;
 mod mappings;
+mod mend;
 mod ring;
+mod runs;
 #[cfg(test)]
 mod tests;
+mod uffd;
 mod watch;
 
 pub use cache::{Cache, Held, Hold};

@@ -3,7 +3,7 @@
 use super::watch::Change;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Changes that wait; a page's address has room for the kind in its lowest bit.
+/// Changes that wait.
 const ROOM: usize = 1024;
 
 /// A ring with one writer and one reader.
@@ -33,10 +33,8 @@ impl Ring {
         if tail.wrapping_sub(self.head.load(Ordering::Acquire)) == ROOM {
             return self.lose();
         }
-        let (start, end) = match change {
-            Change::Gone(start, end) => (start, end),
-            Change::Came(start, end) => (start | 1, end),
-            Change::Anything => return self.lose(),
+        let Change::Gone(start, end) = change else {
+            return self.lose();
         };
         let slot = &self.slots[tail % ROOM];
         slot[0].store(start, Ordering::Relaxed);
@@ -70,10 +68,7 @@ impl Ring {
             slot[1].load(Ordering::Relaxed),
         );
         self.head.store(head.wrapping_add(1), Ordering::Release);
-        Some(match start & 1 {
-            0 => Change::Gone(start, end),
-            _ => Change::Came(start & !1, end),
-        })
+        Some(Change::Gone(start, end))
     }
 }
 
@@ -95,8 +90,6 @@ mod tests {
             }
             assert!(ring.is_empty());
         }
-        ring.put(Change::Came(4096, 8192));
-        assert_eq!(ring.take(), Some(Change::Came(4096, 8192)));
         for i in 0..=ROOM {
             ring.put(Change::Gone(i * 4096, (i + 1) * 4096));
         }

@@ -21,6 +21,13 @@ impl Block {
         }
     }
 
+    /// Private anonymous memory that lies alone, so that what other threads map and unmap is nothing to it.
+    pub fn alone(length: usize) -> Block {
+        let block = Block::far(0x1200_0000_0000, length);
+        block.map(0, length);
+        block
+    }
+
     /// Nothing but addresses, far below all that the system hands out by itself, so that holes stay holes.
     pub fn far(address: usize, length: usize) -> Block {
         let got = map(address, length, ANONYMOUS | libc::MAP_FIXED_NOREPLACE, -1);
@@ -101,6 +108,19 @@ impl Block {
     /// Moves pages within the block.
     pub fn remap(&self, from: usize, length: usize, to: usize, new: usize, flags: i32) {
         let flags = flags | libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+        let done = self.try_remap(from, length, new, flags, to);
+        assert_eq!(done.map_err(|error| error.to_string()), Ok(()));
+    }
+
+    /// As a program may call it; `to` counts where the flags say so.
+    pub fn try_remap(
+        &self,
+        from: usize,
+        length: usize,
+        new: usize,
+        flags: i32,
+        to: usize,
+    ) -> std::io::Result<()> {
         // SAFETY: as above.
         let got = unsafe {
             libc::mremap(
@@ -111,19 +131,22 @@ impl Block {
                 self.at(to).cast::<libc::c_void>(),
             )
         };
-        assert_eq!(
-            got,
-            self.at(to).cast(),
-            "{}",
-            std::io::Error::last_os_error()
-        );
+        if got == libc::MAP_FAILED {
+            return Err(std::io::Error::last_os_error());
+        }
+        let there = if flags & libc::MREMAP_FIXED != 0 {
+            to
+        } else {
+            from
+        };
+        assert_eq!(got, self.at(there).cast());
+        Ok(())
     }
 
     /// Grows or shrinks a mapping where it is.
     pub fn resize(&self, offset: usize, old: usize, new: usize) {
-        // SAFETY: as above.
-        let got = unsafe { libc::mremap(self.at(offset).cast(), old, new, 0) };
-        assert_eq!(got, self.at(offset).cast());
+        let done = self.try_remap(offset, old, new, 0, 0);
+        assert_eq!(done.map_err(|error| error.to_string()), Ok(()));
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a program can do to its mappings, one call a test: the device must see what the program sees.
 
-use super::super::watch::Watch;
+use super::super::uffd::{Event, Uffd};
 use super::super::{Cache, Held, Use};
 use super::block::{in_child, Block, PAGE, RW};
 use super::pinning::Pinning;
@@ -20,7 +20,7 @@ struct Scene {
 impl Scene {
     fn new() -> Option<Scene> {
         let device = device()?;
-        let block = Block::new(PAGES * PAGE);
+        let block = Block::alone(PAGES * PAGE);
         block.fill(0, PAGES * PAGE, 1);
         Some(Scene {
             cache: Cache::new(device.clone(), terms()),
@@ -69,6 +69,13 @@ fn word(device: &Rc<Pinning>, held: &Held, address: usize) -> u64 {
     let mut word = [0; 8];
     device.read(held, address, &mut word);
     u64::from_ne_bytes(word)
+}
+
+/// Does anybody watch these pages? For then nobody else may.
+fn watched(start: usize, end: usize) -> bool {
+    let uffd = Uffd::open().unwrap();
+    let added = uffd.add(start, end);
+    added.is_err() || !uffd.remove(start, end)
 }
 
 macro_rules! scene {
@@ -124,19 +131,19 @@ fn moved_away_by_a_call_that_leaves_an_empty_mapping() {
 #[test]
 fn memory_that_was_moved_is_not_watched_where_it_came_to() {
     scene!(scene);
+    let other = Block::far(0x1300_0000_0000, 16 * PAGE);
     let held = scene.register(0, PAGES * PAGE);
     scene.cache.release(held.hold);
-    scene.block.remap(0, 4 * PAGE, 8 * PAGE, 4 * PAGE, 0);
+    let to = other.address() - scene.block.address();
+    // Larger there, so that more is watched than the event tells of.
+    scene.block.remap(0, 4 * PAGE, to, 8 * PAGE, 0);
+    assert!(!watched(other.address(), other.address() + 8 * PAGE));
+    // With a hole it is not watched any more, until it is registered again.
+    let start = scene.block.address();
+    assert!(!watched(start + 4 * PAGE, start + 16 * PAGE));
     let held = scene.register(12 * PAGE, PAGE);
     scene.cache.release(held.hold);
-    let watch = Watch::start().unwrap();
-    let start = scene.block.address();
-    watch
-        .add(start + 8 * PAGE, start + 12 * PAGE)
-        .expect("nobody watches what was moved");
-    watch
-        .add(start + 12 * PAGE, start + 13 * PAGE)
-        .expect_err("this is watched");
+    assert!(watched(start + 4 * PAGE, start + 5 * PAGE));
 }
 
 #[test]
@@ -302,7 +309,7 @@ fn a_segment_of_system_v_goes_untold_and_is_not_kept() {
 #[test]
 fn memory_that_the_program_watches_itself_is_left_to_it() {
     scene!(scene);
-    let theirs = Watch::start().unwrap();
+    let theirs = Uffd::open().unwrap();
     let start = scene.block.address();
     theirs.add(start, start + 2 * PAGE).unwrap();
     let held = scene.register(0, 4 * PAGE);
@@ -312,10 +319,15 @@ fn memory_that_the_program_watches_itself_is_left_to_it() {
     scene.cache.release(held.hold);
     assert_eq!(scene.cache.kept(), 1);
     scene.cache.close();
-    scene.block.unmap(0, PAGE);
-    while !theirs.pending() {
-        std::thread::yield_now();
-    }
+    std::thread::scope(|scope| {
+        scope.spawn(|| loop {
+            if theirs.next() == Some(Event::Gone(start, start + PAGE)) {
+                break;
+            }
+            std::thread::yield_now();
+        });
+        scene.block.unmap(0, PAGE);
+    });
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 pub mod block;
 mod events;
+mod joined;
 mod model;
 mod pinning;
 mod real;
@@ -64,6 +65,8 @@ fn random_programs(device: impl Device + Registrar + Clone) {
             }
             assert!(model.looks > steps / 5, "{} looks", model.looks);
             assert!(model.hits > steps / 100, "{} hits", model.hits);
+            let compared = model.compared;
+            assert!(compared > steps / 250, "{compared} compared");
         }
     }
 }

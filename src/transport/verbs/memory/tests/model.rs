@@ -8,9 +8,13 @@ use crate::transport::os::Fd;
 use std::cell::Cell;
 use std::rc::Rc;
 
+mod whole;
+
 /// Pages of the program; addresses that the system hands out to nobody by itself.
 const PAGES: usize = 48;
 const FAR: usize = 0x1000_0000_0000;
+/// Here the same is mapped, of which nothing is ever registered.
+const TWIN: usize = 0x1600_0000_0000;
 
 /// A page of memory, wherever it is mapped and whether or not.
 struct Page {
@@ -29,6 +33,7 @@ struct Operation {
 pub struct Model<D: Device + Registrar> {
     random: u64,
     block: Block,
+    twin: Block,
     file: Fd,
     pages: Vec<Option<Rc<Page>>>,
     cache: Cache<D>,
@@ -37,6 +42,8 @@ pub struct Model<D: Device + Registrar> {
     stamp: u64,
     pub hits: usize,
     pub looks: usize,
+    /// Calls that were compared with what they do to memory of which nothing is registered.
+    pub compared: usize,
     /// Bytes registered at most.
     bound: u64,
 }
@@ -46,6 +53,7 @@ impl<D: Device + Registrar + Clone> Model<D> {
         Model {
             random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
             block: Block::far(FAR, PAGES * PAGE),
+            twin: Block::far(TWIN, PAGES * PAGE),
             file: memfd(PAGES * PAGE),
             pages: vec![None; PAGES],
             cache: Cache::new(device.clone(), terms),
@@ -54,6 +62,7 @@ impl<D: Device + Registrar + Clone> Model<D> {
             stamp: 0,
             hits: 0,
             looks: 0,
+            compared: 0,
             bound: terms.pinned,
         }
     }
@@ -88,8 +97,9 @@ impl<D: Device + Registrar + Clone> Model<D> {
             25..27 => self.resize(first, count),
             27..30 => self.protect(first, count),
             30..45 => self.fill(first, count),
-            45..46 if self.below(4) == 0 => self.fork(),
-            45..47 => self.punch(first, count),
+            45 if self.below(4) == 0 => self.fork(),
+            45 => self.punch(first, count),
+            46 => self.whole(),
             47..50 => self.cache.tidy(),
             50..80 => self.begin(first, count),
             // Programs send what they have sent before.
@@ -108,13 +118,24 @@ impl<D: Device + Registrar + Clone> Model<D> {
 
     fn map(&mut self, first: usize, count: usize) {
         self.block.map(first * PAGE, count * PAGE);
-        for page in first..first + count {
-            self.pages[page] = Some(Rc::new(Page {
+        self.same_in_twin(first, count);
+        self.fresh(first, count);
+        self.fill(first, count);
+    }
+
+    fn same_in_twin(&self, first: usize, count: usize) {
+        self.twin.map(first * PAGE, count * PAGE);
+        self.twin.fill(first * PAGE, count * PAGE, 1);
+    }
+
+    /// These pages are new.
+    fn fresh(&mut self, first: usize, count: usize) {
+        for page in &mut self.pages[first..first + count] {
+            *page = Some(Rc::new(Page {
                 content: Cell::new(Some(0)),
                 shared: None,
             }));
         }
-        self.fill(first, count);
     }
 
     fn map_shared(&mut self, first: usize, count: usize) {
@@ -122,6 +143,7 @@ impl<D: Device + Registrar + Clone> Model<D> {
         self.cut(first, count);
         let (at, length) = (first * PAGE, count * PAGE);
         self.block.map_shared(at, length, &self.file, at);
+        self.twin.map_shared(at, length, &self.file, at);
         for page in first..first + count {
             self.pages[page] = Some(Rc::new(Page {
                 content: Cell::new(Some(0)),
@@ -133,6 +155,7 @@ impl<D: Device + Registrar + Clone> Model<D> {
 
     fn unmap(&mut self, first: usize, count: usize) {
         self.block.unmap(first * PAGE, count * PAGE);
+        self.twin.unmap(first * PAGE, count * PAGE);
         self.pages[first..first + count].fill(None);
     }
 
@@ -218,14 +241,19 @@ impl<D: Device + Registrar + Clone> Model<D> {
         let flags = if stay { libc::MREMAP_DONTUNMAP } else { 0 };
         let (from, length) = (first * PAGE, count * PAGE);
         self.block.remap(from, length, to * PAGE, length, flags);
+        self.same_in_twin(to, count);
+        if !stay {
+            self.twin.unmap(from, length);
+        }
+        self.moved(first, to, count);
+        if stay {
+            self.fresh(first, count);
+        }
+    }
+
+    fn moved(&mut self, first: usize, to: usize, count: usize) {
         for i in 0..count {
             self.pages[to + i] = self.pages[first + i].take();
-            if stay {
-                self.pages[first + i] = Some(Rc::new(Page {
-                    content: Cell::new(Some(0)),
-                    shared: None,
-                }));
-            }
         }
     }
 
@@ -247,17 +275,14 @@ impl<D: Device + Registrar + Clone> Model<D> {
         }
         self.unmap(first + 1, count - 1);
         self.block.resize(first * PAGE, PAGE, count * PAGE);
-        for page in first + 1..first + count {
-            self.pages[page] = Some(Rc::new(Page {
-                content: Cell::new(Some(0)),
-                shared: None,
-            }));
-        }
+        self.same_in_twin(first + 1, count - 1);
+        self.fresh(first + 1, count - 1);
         if self.below(2) == 0 {
             self.begin(first, count);
         }
         if self.below(2) == 0 && self.one_mapping(first, count) {
             self.block.resize(first * PAGE, count * PAGE, 2 * PAGE);
+            self.twin.unmap((first + 2) * PAGE, (count - 2) * PAGE);
             self.pages[first + 2..first + count].fill(None);
         }
     }

@@ -57,7 +57,10 @@ impl Rig {
             pairs,
             done,
             channel,
-            domain: Domain(pd),
+            domain: Domain {
+                pd,
+                all: Access::ALL,
+            },
             region,
             scratch,
         })))

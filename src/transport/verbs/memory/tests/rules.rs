@@ -16,7 +16,7 @@ struct Scene {
 impl Scene {
     fn new(terms: Terms) -> Option<Scene> {
         let device = device()?;
-        let block = Block::new(64 * PAGE);
+        let block = Block::alone(64 * PAGE);
         block.fill(0, 64 * PAGE, 1);
         Some(Scene {
             cache: Cache::new(device.clone(), terms),
