@@ -1,0 +1,63 @@
+"""The MPI libraries that measurements set side by side, and how each is started: Mayfly, and MPICH, Open MPI and Intel MPI from PyPI (ci/setup)."""
+import os, signal, subprocess, time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PEERS = Path(os.environ.get("MAYFLY_PEERS", ROOT / "target/peers"))
+PREFIX = Path(os.environ.get("MAYFLY_PREFIX", ROOT / "target/mayfly"))
+IMB = PEERS / "impi/bin/IMB-MPI1"
+MPICH, INTEL, OPENMPI = PEERS / "mpich", PEERS / "impi", PEERS / "openmpi"
+MAYFLY = {
+    "command": [str(PREFIX / "bin/mayfly"), "run"],
+    "shm": {"MAYFLY_TRANSPORT": "shm"},
+    "tcp": {"MAYFLY_TRANSPORT": "tcp"},
+}
+
+# How each is started, with which variables for "shm" and "tcp", and the ABI of the programs that it runs.
+RIVALS = {
+    "Mayfly": {**MAYFLY, "abi": "mpich"},
+    "MPICH 5.0.2": {
+        "abi": "mpich",
+        "command": [str(MPICH / "bin/mpiexec")],
+        "all": {"LD_LIBRARY_PATH": str(MPICH / "lib")},
+        "shm": {},
+        # Without these its UCX talks through shared memory of its own.
+        "tcp": {"MPIR_CVAR_NOLOCAL": "1", "MPIR_CVAR_CH4_NETMOD": "ofi", "FI_PROVIDER": "tcp"},
+    },
+    "Intel MPI 2021.18": {
+        "abi": "mpich",
+        "command": [str(INTEL / "bin/mpiexec")],
+        "all": {"LD_LIBRARY_PATH": str(INTEL / "lib"), "I_MPI_ROOT": str(INTEL), "FI_PROVIDER_PATH": str(INTEL / "lib")},
+        "shm": {"I_MPI_FABRICS": "shm"},
+        "tcp": {"I_MPI_FABRICS": "ofi", "FI_PROVIDER": "tcp"},
+    },
+    "Open MPI 5.0.11": {
+        "abi": "openmpi",
+        "command": [str(OPENMPI / "bin/mpiexec"), "--oversubscribe", "--allow-run-as-root"],
+        "all": {"LD_LIBRARY_PATH": str(OPENMPI / "lib")},
+        "shm": {"OMPI_MCA_btl": "self,sm", "OMPI_MCA_pml": "ob1"},
+        "tcp": {"OMPI_MCA_btl": "self,tcp", "OMPI_MCA_pml": "ob1", "OMPI_MCA_btl_tcp_if_include": "lo"},
+    },
+    # The same program as Open MPI's.
+    "Mayfly (Open MPI's ABI)": {**MAYFLY, "abi": "openmpi"},
+}
+
+
+def run(rival, kind, ranks, arguments, seconds=60):
+    """Runs a program: its output (None when it failed), how long it took in seconds, and what it said of its failure."""
+    setup = RIVALS[rival]
+    environment = dict(os.environ, **setup.get("all", {}), **setup[kind])
+    command = setup["command"] + ["-n", str(ranks)] + [str(a) for a in arguments]
+    begin = time.monotonic()
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        out, err = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            out, err = process.communicate(timeout=5)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            out, err = process.communicate()
+        return out, seconds, f"not finished after {seconds} s"
+    return (out if process.returncode == 0 else None), time.monotonic() - begin, err.strip()[-300:]
