@@ -12,7 +12,7 @@ use crate::base::error::{Class, Error, Result};
 use crate::base::id::RequestId;
 use crate::mpi::request::Completion;
 use crate::mpi::Status;
-use crate::runtime::calls::{self, TestAny};
+use crate::runtime::calls::{self, End, TestAny};
 use crate::runtime::Runtime;
 use std::ffi::c_int;
 
@@ -194,6 +194,30 @@ pub unsafe fn waitall<A: Abi>(
     })
 }
 
+/// # Safety
+/// As [`testall`].
+unsafe fn all<A: Abi>(
+    name: &'static str,
+    end: End,
+    count: c_int,
+    requests: *mut A::Request,
+    flag: *mut c_int,
+    statuses: *mut A::Status,
+) -> c_int {
+    entry::call::<A>(name, of_none, |rt| {
+        need(flag, "flag")?;
+        // SAFETY: the caller's contract.
+        let mut all = unsafe { Requests::<A>::new(count, requests, statuses)? };
+        let ids = std::mem::replace(&mut all.ids, Array::from_fn(0, |_| RequestId(0)));
+        let done = calls::testall(rt, &ids, end, |index, completion| {
+            all.done(index, index, completion)
+        })?;
+        // SAFETY: not null, so valid by contract.
+        unsafe { flag.write(done.into()) };
+        all.finish()
+    })
+}
+
 /// MPI_Testall.
 ///
 /// # Safety
@@ -204,18 +228,8 @@ pub unsafe fn testall<A: Abi>(
     flag: *mut c_int,
     statuses: *mut A::Status,
 ) -> c_int {
-    entry::call::<A>("MPI_Testall", of_none, |rt| {
-        need(flag, "flag")?;
-        // SAFETY: the caller's contract.
-        let mut all = unsafe { Requests::<A>::new(count, requests, statuses)? };
-        let ids = std::mem::replace(&mut all.ids, Array::from_fn(0, |_| RequestId(0)));
-        let done = calls::testall(rt, &ids, |index, completion| {
-            all.done(index, index, completion)
-        })?;
-        // SAFETY: not null, so valid by contract.
-        unsafe { flag.write(done.into()) };
-        all.finish()
-    })
+    // SAFETY: the caller's contract is the same.
+    unsafe { all::<A>("MPI_Testall", calls::take, count, requests, flag, statuses) }
 }
 
 /// MPI_Waitany.
@@ -248,24 +262,24 @@ pub unsafe fn waitany<A: Abi>(
     })
 }
 
-/// MPI_Testany.
-///
 /// # Safety
-/// As [`waitany`]; `flag` is null or valid.
-pub unsafe fn testany<A: Abi>(
+/// As [`testany`].
+unsafe fn any<A: Abi>(
+    name: &'static str,
+    end: End,
     count: c_int,
     requests: *mut A::Request,
     index: *mut c_int,
     flag: *mut c_int,
     status: *mut A::Status,
 ) -> c_int {
-    entry::call::<A>("MPI_Testany", of_none, |rt| {
+    entry::call::<A>(name, of_none, |rt| {
         need(index, "index")?;
         need(flag, "flag")?;
         // SAFETY: the caller's contract; neither is null.
         unsafe {
             let all = Requests::<A>::new(count, requests, status)?;
-            let (i, done, completion) = match calls::testany(rt, &all.ids)? {
+            let (i, done, completion) = match calls::testany(rt, &all.ids, end)? {
                 TestAny::Completed(i, completion) => (i as c_int, true, Some(completion)),
                 TestAny::NoneActive => (UNDEFINED, true, None),
                 TestAny::NotYet => (UNDEFINED, false, None),
@@ -282,6 +296,31 @@ pub unsafe fn testany<A: Abi>(
             }
         }
     })
+}
+
+/// MPI_Testany.
+///
+/// # Safety
+/// As [`waitany`]; `flag` is null or valid.
+pub unsafe fn testany<A: Abi>(
+    count: c_int,
+    requests: *mut A::Request,
+    index: *mut c_int,
+    flag: *mut c_int,
+    status: *mut A::Status,
+) -> c_int {
+    // SAFETY: the caller's contract is the same.
+    unsafe {
+        any::<A>(
+            "MPI_Testany",
+            calls::take,
+            count,
+            requests,
+            index,
+            flag,
+            status,
+        )
+    }
 }
 
 type Some_ = fn(&Runtime, &[RequestId]) -> Result<Option<Vec<(usize, Completion)>>>;
@@ -397,22 +436,9 @@ pub unsafe fn request_get_status_all<A: Abi>(
     flag: *mut c_int,
     statuses: *mut A::Status,
 ) -> c_int {
-    entry::call::<A>("MPI_Request_get_status_all", of_none, |rt| {
-        need(flag, "flag")?;
-        // SAFETY: the caller's contract; `flag` is not null.
-        unsafe {
-            let all = Requests::<A>::new(count, requests.cast_mut(), statuses)?;
-            for (index, &request) in all.ids.iter().enumerate() {
-                let Some(status) = calls::request_get_status(rt, request)? else {
-                    flag.write(0);
-                    return Ok(());
-                };
-                status_out::<A>(all.place(index), &status);
-            }
-            flag.write(1);
-        }
-        Ok(())
-    })
+    let (name, requests) = ("MPI_Request_get_status_all", requests.cast_mut());
+    // SAFETY: the caller's contract is the same; whoever looks keeps all handles, so that none is written.
+    unsafe { all::<A>(name, calls::look, count, requests, flag, statuses) }
 }
 
 /// MPI_Request_get_status_any.
@@ -426,33 +452,9 @@ pub unsafe fn request_get_status_any<A: Abi>(
     flag: *mut c_int,
     status: *mut A::Status,
 ) -> c_int {
-    entry::call::<A>("MPI_Request_get_status_any", of_none, |rt| {
-        need(index, "index")?;
-        need(flag, "flag")?;
-        // SAFETY: the caller's contract; neither is null.
-        unsafe {
-            let all = Requests::<A>::new(count, requests.cast_mut(), status)?;
-            index.write(UNDEFINED);
-            let mut active = false;
-            for (i, &request) in all.ids.iter().enumerate() {
-                if !is_active(rt, request)? {
-                    continue;
-                }
-                active = true;
-                if let Some(found) = calls::request_get_status(rt, request)? {
-                    index.write(i as c_int);
-                    flag.write(1);
-                    status_out::<A>(status, &found);
-                    return Ok(());
-                }
-            }
-            flag.write((!active).into());
-            if !active {
-                status_out::<A>(status, &Status::EMPTY);
-            }
-        }
-        Ok(())
-    })
+    let (name, requests) = ("MPI_Request_get_status_any", requests.cast_mut());
+    // SAFETY: as above.
+    unsafe { any::<A>(name, calls::look, count, requests, index, flag, status) }
 }
 
 /// MPI_Request_get_status_some.
@@ -466,31 +468,16 @@ pub unsafe fn request_get_status_some<A: Abi>(
     indices: *mut c_int,
     statuses: *mut A::Status,
 ) -> c_int {
-    entry::call::<A>("MPI_Request_get_status_some", of_none, |rt| {
-        need(outcount, "outcount")?;
-        // SAFETY: the caller's contract; `outcount` is not null.
-        unsafe {
-            let all = Requests::<A>::new(incount, requests.cast_mut(), statuses)?;
-            need_array(indices, all.ids.len(), "array_of_indices")?;
-            let (mut active, mut found) = (false, 0);
-            for (i, &request) in all.ids.iter().enumerate() {
-                if !is_active(rt, request)? {
-                    continue;
-                }
-                active = true;
-                if let Some(status) = calls::request_get_status(rt, request)? {
-                    indices.add(found).write(i as c_int);
-                    status_out::<A>(all.place(found), &status);
-                    found += 1;
-                }
-            }
-            outcount.write(if active { found as c_int } else { UNDEFINED });
-        }
-        Ok(())
-    })
-}
-
-/// Neither null nor inactive.
-fn is_active(rt: &Runtime, request: RequestId) -> Result<bool> {
-    Ok(rt.with(|w| w.request_state(request))?.1)
+    // SAFETY: as above.
+    unsafe {
+        some::<A>(
+            "MPI_Request_get_status_some",
+            calls::looksome,
+            incount,
+            requests.cast_mut(),
+            outcount,
+            indices,
+            statuses,
+        )
+    }
 }

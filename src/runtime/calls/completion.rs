@@ -34,9 +34,34 @@ fn finish(taken: Taken) -> Completion {
     }
 }
 
+/// How the end of a request that is known to be complete is learnt: [`take`] or [`look`].
+pub type End = fn(&Runtime, RequestId) -> Result<Completion>;
+
 /// Takes a request that is known to be complete.
-fn take(rt: &Runtime, request: RequestId) -> Result<Completion> {
+pub fn take(rt: &Runtime, request: RequestId) -> Result<Completion> {
     rt.with(|w| w.take_request(request)).map(finish)
+}
+
+/// The status of a request that is known to be complete, which stays as it is.
+pub fn look(rt: &Runtime, request: RequestId) -> Result<Completion> {
+    let mut status = Status::EMPTY;
+    if let Some(known) = rt.with(|w| w.request_status(request))? {
+        status = known;
+    } else {
+        let ask = rt.with(|w| match w.requests.get(request) {
+            Ok(Request::Generalized(parts)) => Some(parts.query.clone()),
+            _ => None,
+        });
+        if let Some(ask) = ask {
+            let text = "a generalized request's query function failed";
+            ask(&mut status).map_err(|code| Error::user(code, text))?;
+        }
+    }
+    Ok(Completion {
+        status,
+        error: None,
+        keep: true,
+    })
 }
 
 /// The request's end, if it is over.
@@ -111,6 +136,7 @@ fn pending() -> Completion {
 pub fn testall(
     rt: &Runtime,
     requests: &[RequestId],
+    end: End,
     mut each: impl FnMut(usize, Completion),
 ) -> Result<bool> {
     let all = |w: &mut World| -> Result<bool> {
@@ -128,7 +154,7 @@ pub fn testall(
         }
     }
     for (index, &request) in requests.iter().enumerate() {
-        each(index, take(rt, request)?);
+        each(index, end(rt, request)?);
     }
     Ok(true)
 }
@@ -174,24 +200,25 @@ pub enum TestAny {
 }
 
 /// Is one of them complete?
-pub fn testany(rt: &Runtime, requests: &[RequestId]) -> Result<TestAny> {
+pub fn testany(rt: &Runtime, requests: &[RequestId], end: End) -> Result<TestAny> {
     let mut look = rt.with(|w| any(w, requests))?;
     if let Any::NotYet = look {
         rt.poke();
         look = rt.with(|w| any(w, requests))?;
     }
     Ok(match look {
-        Any::Found(index) => TestAny::Completed(index, take(rt, requests[index])?),
+        Any::Found(index) => TestAny::Completed(index, end(rt, requests[index])?),
         Any::NoneActive => TestAny::NoneActive,
         Any::NotYet => TestAny::NotYet,
     })
 }
 
-/// All that are complete now; `None` when none is active. `wait`: at least one.
+/// All that are complete now; `None` when none is active.
 fn some(
     rt: &Runtime,
     requests: &[RequestId],
     wait: bool,
+    end: End,
 ) -> Result<Option<Vec<(usize, Completion)>>> {
     let first = if wait {
         rt.until(|w| match any(w, requests) {
@@ -208,7 +235,7 @@ fn some(
     let mut found = Vec::new();
     for (index, &request) in requests.iter().enumerate() {
         if rt.with(|w| w.request_state(request))? == (true, true) {
-            found.push((index, take(rt, request)?));
+            found.push((index, end(rt, request)?));
         }
     }
     Ok(Some(found))
@@ -216,12 +243,17 @@ fn some(
 
 /// Waits for at least one and takes all that are complete; `None` when none is active.
 pub fn waitsome(rt: &Runtime, requests: &[RequestId]) -> Result<Option<Vec<(usize, Completion)>>> {
-    some(rt, requests, true)
+    some(rt, requests, true, take)
 }
 
 /// Takes all that are complete; `None` when none is active.
 pub fn testsome(rt: &Runtime, requests: &[RequestId]) -> Result<Option<Vec<(usize, Completion)>>> {
-    some(rt, requests, false)
+    some(rt, requests, false, take)
+}
+
+/// Looks at all that are complete; `None` when none is active.
+pub fn looksome(rt: &Runtime, requests: &[RequestId]) -> Result<Option<Vec<(usize, Completion)>>> {
+    some(rt, requests, false, look)
 }
 
 /// Complete? Leaves the request as it is.
@@ -232,19 +264,7 @@ pub fn request_get_status(rt: &Runtime, request: RequestId) -> Result<Option<Sta
             return Ok(None);
         }
     }
-    if let Some(status) = rt.with(|w| w.request_status(request))? {
-        return Ok(Some(status));
-    }
-    let ask = rt.with(|w| match w.requests.get(request) {
-        Ok(Request::Generalized(parts)) => Some(parts.query.clone()),
-        _ => None,
-    });
-    let mut status = Status::EMPTY;
-    if let Some(ask) = ask {
-        ask(&mut status)
-            .map_err(|code| Error::user(code, "a generalized request's query function failed"))?;
-    }
-    Ok(Some(status))
+    look(rt, request).map(|end| Some(end.status))
 }
 
 /// Forgets a request; its operation goes on.
