@@ -135,6 +135,8 @@ impl Errand {
     /// Until one instance has arrived and run, or cannot.
     async fn bring(mut self, instance: u32) {
         let mut pause = PAUSE.0;
+        // Of several troubles the first one tells most: what comes after it may be its consequence.
+        let mut first: Option<String> = None;
         for attempt in 0.. {
             let letter = Letter {
                 instance,
@@ -173,6 +175,7 @@ impl Errand {
             }
             match self.pause(&mut pause, failure.again) {
                 Some(pause) => {
+                    first.get_or_insert_with(|| why.clone());
                     self.tell(Report::Trying {
                         instance,
                         attempt,
@@ -182,7 +185,13 @@ impl Errand {
                         return;
                     }
                 }
-                None => return self.tell(Report::Failed { instance, why }),
+                None => {
+                    let why = match first {
+                        Some(first) if first != why => format!("{why}; the first time: {first}"),
+                        _ => why,
+                    };
+                    return self.tell(Report::Failed { instance, why });
+                }
             }
         }
     }

@@ -102,6 +102,30 @@ fn what_cannot_help_is_not_tried_again() {
 }
 
 #[test]
+fn the_first_trouble_is_said_with_the_last() {
+    let died = Err(Failure::passing("the function died"));
+    let full = Err(Failure::last("no instance is free"));
+    for (answers, said) in [
+        (
+            vec![died.clone(), busy(), full.clone()],
+            "no instance is free; the first time: the function died",
+        ),
+        (vec![full.clone()], "no instance is free"),
+        (
+            vec![died.clone(), Err(Failure::last("the function died"))],
+            "the function died",
+        ),
+    ] {
+        let (reports, _) = run(answers, 1, 60, &[]);
+        let last = Report::Failed {
+            instance: 0,
+            why: said.into(),
+        };
+        assert_eq!(reports.last(), Some(&last));
+    }
+}
+
+#[test]
 fn an_instance_that_arrived_is_never_asked_for_twice() {
     let lost = Failure {
         doubtful: true,
