@@ -231,6 +231,14 @@ impl<R: Registrar> Cache<R> {
         }
     }
 
+    /// Neither keeps nor watches anything of what there is.
+    fn start_anew(&mut self) {
+        self.forget_all();
+        if let Watching::On(watch) = &mut self.watch {
+            watch.leave();
+        }
+    }
+
     fn forget_all(&mut self) {
         self.forget(0, usize::MAX);
     }
@@ -238,16 +246,8 @@ impl<R: Registrar> Cache<R> {
     /// What has a part between the two is not used again.
     fn forget(&mut self, start: usize, end: usize) {
         while let Some(at) = self.live.touching(start, end) {
-            self.retire(at);
+            self.drop_out(at);
         }
-    }
-
-    /// One that is not used again.
-    fn retire(&mut self, at: u32) {
-        let Some(entry) = self.entry(at) else { return };
-        let (start, end) = (entry.start, entry.end);
-        self.drop_out(at);
-        self.unwatch(start, end);
     }
 
     /// One that nobody finds again: given back at once, or when it is no longer in use.
@@ -259,14 +259,6 @@ impl<R: Registrar> Cache<R> {
         if idle {
             self.unchain(at);
             self.give_back(at);
-        }
-    }
-
-    /// Watches no longer the runs that have a part of this and no live registration.
-    fn unwatch(&mut self, start: usize, end: usize) {
-        if let Watching::On(watch) = &mut self.watch {
-            let live = &self.live;
-            watch.leave(start, end, |start, end| live.touching(start, end).is_some());
         }
     }
 
@@ -298,9 +290,6 @@ impl<R: Registrar> Cache<R> {
         if keep && !lasting {
             self.live.remove(start);
             keep = false;
-        }
-        if !keep {
-            self.unwatch(start, end);
         }
         let region = match pinned {
             Ok((region, _)) => region,
@@ -339,10 +328,8 @@ impl<R: Registrar> Cache<R> {
                 Err(error) => error,
             };
             match error.raw_os_error() {
-                // No room for more mappings: ours are given back to the program.
-                Some(libc::ENOMEM) => while self.evict() {},
-                // Nor for more of what we know.
-                Some(libc::ENOSPC) => self.forget_all(),
+                // No room for more of what is watched, or for more mappings.
+                Some(libc::ENOSPC | libc::ENOMEM) => self.start_anew(),
                 _ => return false,
             }
         }
@@ -384,7 +371,7 @@ impl<R: Registrar> Cache<R> {
         if oldest == NONE {
             return false;
         }
-        self.retire(oldest);
+        self.drop_out(oldest);
         true
     }
 

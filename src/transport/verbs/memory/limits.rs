@@ -9,8 +9,7 @@ pub struct Terms {
     pub pinned: u64,
     /// `RLIMIT_MEMLOCK` in bytes, when it is what makes `pinned` small: for the line that says so.
     pub memlock: Option<u64>,
-    /// At most so many registrations are kept: each may cost a mapping, of which a process may have only so many, and the device has
-    /// so many for all processes.
+    /// At most so many registrations are kept: the device has a number for all processes.
     pub kept: usize,
     /// Does registered memory stay right when the program forks? Otherwise users' memory is not registered at all.
     pub fork_safe: bool,
@@ -21,20 +20,14 @@ impl Terms {
     /// `regions`: how many registrations the device can have.
     pub fn here(fork_safe: bool, regions: u32) -> Terms {
         let memlock = (!may_lock_all()).then(memlock).flatten();
-        Terms::of(
-            config().verbs_pinned,
-            memlock,
-            memory(),
-            most_mappings().min(u64::from(regions)),
-            fork_safe,
-        )
+        Terms::of(config().verbs_pinned, memlock, memory(), regions, fork_safe)
     }
 
     fn of(
         asked: Option<u64>,
         memlock: Option<u64>,
         memory: u64,
-        scarce: u64,
+        regions: u32,
         fork_safe: bool,
     ) -> Terms {
         let quarter = memory / 4;
@@ -43,7 +36,7 @@ impl Terms {
         Terms {
             pinned,
             memlock: memlock.filter(|limit| asked.is_none() && limit / 2 < quarter),
-            kept: (scarce / 16).clamp(16, 4096) as usize,
+            kept: (regions / 16).clamp(16, 4096) as usize,
             fork_safe,
         }
     }
@@ -96,14 +89,6 @@ fn memory() -> u64 {
     pages.max(0) as u64 * size.max(0) as u64
 }
 
-/// How many mappings a process may have (`vm.max_map_count`).
-fn most_mappings() -> u64 {
-    std::fs::read_to_string("/proc/sys/vm/max_map_count")
-        .ok()
-        .and_then(|text| text.trim().parse().ok())
-        .unwrap_or(65530)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,15 +111,14 @@ mod tests {
         assert!(of(Some(5), None)
             .too_small(70000)
             .contains("MAYFLY_VERBS_PINNED"));
-        // A small table of mappings, or of a device, is not eaten up.
+        // A device with a small table is not eaten up.
         assert_eq!(of(None, None).kept, 4095);
         assert_eq!(Terms::of(None, None, gib, 400, true).kept, 25);
     }
 
     #[test]
-    fn this_machine_has_memory_and_mappings() {
+    fn this_machine_has_memory() {
         assert!(memory() > 1 << 20);
-        assert!(most_mappings() > 100);
         assert!(Terms::here(true, 1 << 20).pinned > 0);
         assert_eq!(Terms::here(true, 800).kept, 50);
     }

@@ -8,6 +8,9 @@ use super::uffd::Uffd;
 use super::watch::Change;
 use std::io;
 
+/// Bytes of a run that is not left for a hole in it: where pages are small, a tenth of a millisecond for each 8 MiB.
+const LARGE: usize = 64 << 20;
+
 /// Looks after watched runs; allocates nothing.
 pub struct Mender {
     maps: Mappings,
@@ -48,7 +51,7 @@ impl Mender {
     ///
     /// What is new within a run (mapped over what was there) is watched with it, while nothing was written to it, so that all
     /// becomes one mapping again. A run with a hole is watched no longer: what fills the hole will not be told, and shall
-    /// be joined with what is around it.
+    /// be joined with what is around it. That costs a look at each of its pages and all that is kept of it, so large runs stay.
     pub fn mend(&mut self, uffd: &Uffd, runs: &Runs, ring: &Ring) {
         let mut count = 0;
         for (seen, (start, end)) in self.seen.iter_mut().zip(runs.each()) {
@@ -79,18 +82,33 @@ impl Mender {
             let whole = read.is_ok() && seen.is_whole(heap.next_multiple_of(4096));
             // It may have grown, with its watch or without.
             let grown = seen.from < seen.start || seen.to > seen.end;
-            let known = whole && (!grown || runs.grow((seen.start, seen.end), seen.from, seen.to));
+            let run = (seen.start, seen.end);
+            if read.is_ok() && !whole && seen.end - seen.start > LARGE && self.split(run, runs) {
+                continue;
+            }
+            let known = whole && (!grown || runs.grow(run, seen.from, seen.to));
             if !known || uffd.add(seen.from, seen.to).is_err() {
                 self.give_up(seen.start, seen.end, uffd, runs, ring);
             }
         }
     }
 
+    /// Its parts stay watched; false: they are too many.
+    fn split(&mut self, run: (usize, usize), runs: &Runs) -> bool {
+        runs.take(run);
+        let mut known = true;
+        let read = self.maps.runs(|from, to| {
+            if from < run.1 && to > run.0 {
+                known &= runs.add(from, to);
+            }
+        });
+        known && read.is_ok()
+    }
+
     /// Watches no longer what stands between the two. Who has a part of it watched anew meanwhile, without knowing, is told
     /// afterwards: what is left may be more than what was seen.
     fn give_up(&mut self, start: usize, end: usize, uffd: &Uffd, runs: &Runs, ring: &Ring) {
-        let no = |_, _| false;
-        uffd.leave(&mut self.maps, (start, end), no, |start, end| {
+        uffd.leave(&mut self.maps, (start, end), |start, end| {
             runs.take_all(start, end);
             ring.put(Change::Gone(start, end));
         });

@@ -54,15 +54,20 @@ impl Runs {
         done
     }
 
-    /// For the thread: `run` is now part of a larger one. False when the other one is at it, or the run is gone.
-    pub fn grow(&self, run: (usize, usize), start: usize, end: usize) -> bool {
+    /// For the thread: false when the other one is at it, or there is no room.
+    pub fn add(&self, start: usize, end: usize) -> bool {
         if self.busy.swap(true, Ordering::SeqCst) {
             return false;
         }
-        let known = self.each().any(|r| r == run) || self.having(start, end).is_some();
-        let done = known && self.put_alone(start, end);
+        let done = self.put_alone(start, end);
         self.busy.store(false, Ordering::SeqCst);
         done
+    }
+
+    /// For the thread: `run` is now part of a larger one. False when the other one is at it, or the run is gone.
+    pub fn grow(&self, run: (usize, usize), start: usize, end: usize) -> bool {
+        let known = self.each().any(|r| r == run) || self.having(start, end).is_some();
+        known && self.add(start, end)
     }
 
     fn put_alone(&self, start: usize, end: usize) -> bool {

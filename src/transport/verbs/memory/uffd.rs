@@ -69,13 +69,11 @@ impl Uffd {
         unsafe { libc::ioctl(self.0 .0, UFFDIO_UNREGISTER, &mut range) == 0 }
     }
 
-    /// Watches nothing any more of the runs that have a part between `start` and `end`, but for those that are `needed`; afterwards
-    /// tells which these were.
+    /// Watches nothing any more of the runs that have a part between `start` and `end`; tells of each afterwards.
     pub fn leave(
         &self,
         maps: &mut Mappings,
         (start, end): (usize, usize),
-        needed: impl Fn(usize, usize) -> bool,
         mut left: impl FnMut(usize, usize),
     ) {
         let mut at = start;
@@ -93,10 +91,8 @@ impl Uffd {
                 return;
             }
             for (from, to) in &some[..count] {
-                if !needed(*from, *to) {
-                    self.leave_run(maps, *from, *to);
-                    left(*from, *to);
-                }
+                self.leave_run(maps, *from, *to);
+                left(*from, *to);
             }
             at = some[count - 1].1;
         }

@@ -108,6 +108,10 @@ impl Watch {
         let added = match runs.having(start, end) {
             Some(run) => self.uffd.add(run.0, run.1),
             None => {
+                // Files and shared memory are told from ours without a look at everything.
+                if !self.maps.own(start, end)? {
+                    return Ok(false);
+                }
                 let Some(run) = self.maps.run(start, end)? else {
                     return Ok(false);
                 };
@@ -138,25 +142,17 @@ impl Watch {
             .inspect_err(|_| self.shared.runs.take(run))
     }
 
-    /// Watches no longer the runs with a part between `start` and `end` that nobody needs.
-    pub fn leave(&mut self, start: usize, end: usize, needed: impl Fn(usize, usize) -> bool) {
+    /// Watches nothing any more. Costs a look at all pages: nothing to be done for one run that is not needed just now.
+    pub fn leave(&mut self) {
         let runs = &self.shared.runs;
-        for run in runs.each().filter(|run| run.0 < end && run.1 > start) {
-            if needed(run.0, run.1) {
-                continue;
-            }
-            runs.take(run);
-            // The thread may be about to watch it anew, and more of it.
-            while self.shared.reading.load(Ordering::SeqCst) {
-                std::thread::yield_now();
-            }
-            let grown = runs.each().filter(|r| r.0 < run.1 && r.1 > run.0);
-            grown
-                .filter(|r| !needed(r.0, r.1))
-                .for_each(|r| runs.take(r));
-            // By now it may belong to a larger one.
-            self.uffd.leave(&mut self.maps, run, &needed, |_, _| {});
+        runs.take_all(0, usize::MAX);
+        // The thread may be about to watch some anew.
+        while self.shared.reading.load(Ordering::SeqCst) {
+            std::thread::yield_now();
         }
+        runs.take_all(0, usize::MAX);
+        let all = (0, usize::MAX);
+        self.uffd.leave(&mut self.maps, all, |_, _| {});
     }
 
     /// Has every change that any thread made so far been told? Costs a system call that does nothing.
@@ -211,10 +207,7 @@ impl Watch {
             std::mem::forget(thread);
             return;
         }
-        self.leave(0, usize::MAX, |_, _| false);
-        let all = (0, usize::MAX);
-        self.uffd
-            .leave(&mut self.maps, all, |_, _| false, |_, _| {});
+        self.leave();
         self.shared.stop.store(true, Ordering::SeqCst);
         let one = 1u64;
         // SAFETY: eight bytes of a live number.

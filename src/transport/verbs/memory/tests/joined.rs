@@ -166,6 +166,31 @@ fn what_is_no_longer_registered_is_joined_with_what_comes_beside_it() {
 }
 
 #[test]
+fn a_large_run_keeps_what_is_kept_when_a_part_of_it_goes() {
+    twins!(twins);
+    // Reserved mostly, as a large heap is: 80 MiB of which some pages are there.
+    let large = Block::far(0x1700_0000_0000, 80 << 20);
+    large.map(0, 80 << 20);
+    large.fill(0, 64 * PAGE, 1);
+    let mut send = |at: usize| {
+        let held = twins
+            .cache
+            .register(large.at(at * PAGE), 4 * PAGE, Use::Read);
+        twins.cache.release(held.expect("registered").hold);
+        twins.cache.kept()
+    };
+    assert_eq!((send(0), send(20), send(40)), (1, 2, 3));
+    large.unmap(40 * PAGE, 4 * PAGE);
+    assert_eq!((send(0), send(20), send(50)), (2, 2, 3));
+    large.unmap(0, 4 * PAGE);
+    assert_eq!((send(20), send(50)), (2, 2));
+    large.map(40 * PAGE, 4 * PAGE);
+    assert_eq!((send(40), send(20), send(50)), (3, 3, 3));
+    large.map(40 * PAGE, 4 * PAGE);
+    assert_eq!((send(40), send(20), send(50)), (3, 3, 3));
+}
+
+#[test]
 fn advice_and_protection_over_all_of_it() {
     twins!(twins);
     twins.map(0, 16);
