@@ -10,7 +10,8 @@
 //! watched, but the whole *run* (`runs`): private anonymous memory as far as it goes without a hole, whatever its protection.
 //! Whatever the program does within a run is set right before its call returns (`mend`). What remains of it, for nothing tells of
 //! a mapping that comes to addresses where nothing is: put by mmap, brk or mremap *beside* memory that was sent, it is no part
-//! of that, and one mremap over both is refused. So it is with a hole in a large run, which is not given up for one (its cost: `mend`). `MAYFLY_VERBS_PINNED=0` is for who does that.
+//! of that, and one mremap over both is refused. So it is with what fills a hole in a large run, which is not given up for one
+//! (`mend` says why). `MAYFLY_VERBS_PINNED=0` is for who does that.
 
 mod cache;
 mod limits;
