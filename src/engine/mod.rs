@@ -336,7 +336,7 @@ impl Engine {
     }
 
     /// One bounded look at the links; true when anything moved.
-    #[inline]
+    #[inline(always)]
     pub fn progress(&mut self) -> bool {
         let Engine { links, core } = self;
         let mut moved = links.poll(core);
@@ -432,6 +432,7 @@ impl Core {
     }
 
     /// Ends an operation.
+    #[inline]
     fn complete(&mut self, ticket: Ticket, end: End) {
         self.completions += 1;
         let Some(operation) = self.operations.get_mut(ticket) else {

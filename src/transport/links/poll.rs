@@ -7,6 +7,8 @@ use crate::transport::Sink;
 /// Polls for one of a link that costs system calls, or that nobody uses, while it is quiet: one costs more than many looks
 /// at memory.
 const QUIET: u32 = 64;
+/// The same while messages come through a device.
+const QUIETER: u32 = 256;
 /// Polls after which TCP counts as quiet again.
 const LOUD: u32 = 512;
 /// Looks at memory that a poll with system calls is worth.
@@ -60,11 +62,11 @@ impl Links {
         }
         self.turns.wait = self.turns.wait.saturating_sub(1);
         let turn = self.turns.wait == 0;
-        if turn {
-            self.turns.wait = QUIET;
-        }
         // Looks at the queues of a device are looks at memory, but not as cheap as the others.
         let used = self.verbs.as_ref().is_some_and(|v| v.used());
+        if turn {
+            self.turns.wait = if used { QUIETER } else { QUIET };
+        }
         if used || (turn && self.verbs.is_some()) {
             moved |= self.poll_verbs(sink, used);
         }

@@ -172,21 +172,21 @@ impl Link {
             kind: way.kind,
             note: prefix.read as u16,
         };
-        let envelope = &mut out.envelope;
-        let (at, bytes) = out.ring.write(way.room, prefix.number, front, |room| {
-            match way.kind {
-                SAME => fill(room),
-                NEW => {
-                    *envelope = Envelope::of(header);
-                    room[..ENVELOPE].copy_from_slice(&envelope.encode());
-                    fill(&mut room[ENVELOPE..]);
-                }
-                _ => {
-                    frame::write_long(room, &prefix, header);
-                    fill(&mut room[FRONT..]);
-                }
-            };
-        });
+        let message = out.ring.begin(way.room, front);
+        let before = match way.kind {
+            SAME => 0,
+            NEW => {
+                out.envelope = Envelope::of(header);
+                message[..ENVELOPE].copy_from_slice(&out.envelope.encode());
+                ENVELOPE
+            }
+            _ => {
+                frame::write_long(message, &prefix, header);
+                FRONT
+            }
+        };
+        fill(&mut message[before..]);
+        let (at, bytes) = out.ring.seal(way.room, prefix.number);
         let (number, ask) = self.queue.post(None, false);
         let place = out.mirror.at(at) as u64;
         out.work

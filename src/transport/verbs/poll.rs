@@ -12,26 +12,27 @@ use crate::wire::frame::Kind;
 const LULL: u32 = 64;
 const RARE: u32 = 8;
 /// Looks at the rings in a poll that looks at nothing else.
-const LOOKS: u32 = 8;
+const LOOKS: u32 = 9;
 
 impl Traffic {
     /// Hands what came to `sink`, a bounded part of it; true when anything moved.
     #[inline]
     pub fn poll(&mut self, sink: &mut impl Sink) -> bool {
-        let mut moved = !self.ringing.is_empty() && self.poll_rings(sink);
-        if self.rests() {
-            // Another look costs little, and what comes now need not wait for the next poll.
-            let mut looks = LOOKS;
-            while !moved && looks > 0 {
-                looks -= 1;
-                moved = self.rings_stir() && self.poll_rings(sink);
-            }
-            if moved {
-                self.naps = 0;
-            }
-            return moved;
+        let rests = self.rests();
+        // Another look costs little, and what comes now need not wait for the next poll.
+        let mut looks = if rests { LOOKS } else { 1 };
+        let mut moved = false;
+        while !moved && looks > 0 {
+            looks -= 1;
+            moved = self.poll_rings(sink);
         }
-        self.poll_queues(moved, sink)
+        if !rests {
+            return self.poll_queues(moved, sink);
+        }
+        if moved {
+            self.naps = 0;
+        }
+        moved
     }
 
     /// The rest of a poll; `moved`: the rings have brought something.

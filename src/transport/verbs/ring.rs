@@ -139,33 +139,33 @@ impl Producer {
         })
     }
 
-    /// Composes the record of this number in the room that was just found: where it lies in mirror and ring, and its bytes.
+    /// Begins a record in the room that was just found: the place of its message, which is to be written whole.
     #[inline(always)]
-    pub fn write(
-        &mut self,
-        room: Room,
-        number: u32,
-        front: Front,
-        fill: impl FnOnce(&mut [u8]),
-    ) -> (usize, usize) {
+    pub fn begin(&mut self, room: Room, front: Front) -> &mut [u8] {
         assert!(room.tail > self.tail, "room that was used");
         debug_assert!(front.kind != 0 && front.kind <= KIND);
-        let bytes = record(room.message);
-        let at = self.at;
-        // SAFETY: `at + bytes` is at most the ring's size, by Shape::next and room; the place was read, so the
-        // device is done with what it held before. Words are aligned, for `at` is a multiple of a line.
+        // SAFETY: the record is at most the ring's size, by Shape::next and room; the place was read, so the device is
+        // done with what it held before. Words are aligned, for `at` is a multiple of a line.
         unsafe {
-            let words = self.mirror.add(at).cast::<u64>();
-            let count = bytes / WORD;
+            let words = self.mirror.add(self.at).cast::<u64>();
             // The padding; before the message and the first bytes, for they may cover the rest.
-            words.add(count - 1).write(0);
+            words.add(record(room.message) / WORD - 1).write(0);
             words
                 .cast::<u32>()
                 .write(front.kind | (room.message as u32) << KINDS | u32::from(front.note) << 16);
-            fill(std::slice::from_raw_parts_mut(
-                self.mirror.add(at + HALF),
-                room.message,
-            ));
+            std::slice::from_raw_parts_mut(self.mirror.add(self.at + HALF), room.message)
+        }
+    }
+
+    /// Ends the record that was begun, which has this number: where it lies in mirror and ring, and its bytes.
+    #[inline(always)]
+    pub fn seal(&mut self, room: Room, number: u32) -> (usize, usize) {
+        assert!(room.tail > self.tail, "room that was used");
+        let (at, bytes) = (self.at, record(room.message));
+        let count = bytes / WORD;
+        // SAFETY: as in `begin`.
+        unsafe {
+            let words = self.mirror.add(at).cast::<u64>();
             let sum = checksum(number, count, |i| words.add(i).read());
             words.cast::<u32>().add(2 * count - 1).write(sum);
         }
@@ -372,9 +372,8 @@ mod tests {
                     };
                     let number = sent;
                     sent = sent.wrapping_add(1);
-                    flying.push_back(
-                        producer.write(room, number, front, |m| m.copy_from_slice(&bytes)),
-                    );
+                    producer.begin(room, front).copy_from_slice(&bytes);
+                    flying.push_back(producer.seal(room, number));
                     wanted.push_back((front, bytes));
                 } else {
                     refused += 1;
@@ -459,7 +458,8 @@ mod tests {
         // SAFETY: the memory outlives the producer.
         let mut producer = unsafe { Producer::new(mirror.0.as_mut_ptr(), SIZE, LONGEST) };
         while let Some(room) = producer.room(LONGEST) {
-            producer.write(room, 0, Front { kind: 1, note: 0 }, |m| m.fill(1));
+            producer.begin(room, Front { kind: 1, note: 0 }).fill(1);
+            producer.seal(room, 0);
         }
         producer.read(1000);
         producer.read(u32::MAX);
