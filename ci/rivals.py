@@ -43,8 +43,8 @@ RIVALS = {
 }
 
 
-def run(rival, kind, ranks, arguments, seconds=60):
-    """Runs a program: its output (None when it failed), how long it took in seconds, and what it said of its failure."""
+def run(rival, kind, ranks, arguments, seconds=60, partly=False):
+    """Runs a program: its output (None when it failed, or did not end; `partly`: then what it had said), how long it took in seconds, and why it failed."""
     setup = RIVALS[rival]
     environment = dict(os.environ, **setup.get("all", {}), **setup[kind])
     command = setup["command"] + ["-n", str(ranks)] + [str(a) for a in arguments]
@@ -59,5 +59,5 @@ def run(rival, kind, ranks, arguments, seconds=60):
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             out, err = process.communicate()
-        return out, seconds, f"not finished after {seconds} s"
+        return (out if partly else None), seconds, f"not finished after {seconds} s"
     return (out if process.returncode == 0 else None), time.monotonic() - begin, err.strip()[-300:]

@@ -4,7 +4,6 @@
  * --toggle-collect=measured_send --toggle-collect=measured_receive the instructions are the same in every run. They learn of each other through
  * FILE, which both map, outside of MPI. The last line says how often memory was allocated in the measured calls. */
 #define _GNU_SOURCE
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <mpi.h>
 #include <sched.h>

@@ -162,6 +162,54 @@ impl<T> Store<T> {
         (self.nodes.len() - 1) as u32
     }
 
+    /// A node takes its place in the bins of these views, unless it is alone.
+    #[inline]
+    fn enter(&mut self, index: u32, in_views: u8) {
+        self.nodes[index as usize].in_views = in_views;
+        if self.len == 1 {
+            self.lone = index;
+            return;
+        }
+        let lone = std::mem::replace(&mut self.lone, NONE);
+        if lone != NONE {
+            self.settle(lone);
+        }
+        self.settle(index);
+    }
+
+    /// Appends a node to its bins.
+    #[inline(never)]
+    fn settle(&mut self, index: u32) {
+        let node = &self.nodes[index as usize];
+        let (source, tag, in_views) = (node.source, node.tag, node.in_views);
+        for (view, pattern) in views(source, tag).into_iter().enumerate() {
+            if in_views & 1 << view != 0 {
+                self.append(view, pattern.code(), index);
+            }
+        }
+    }
+
+    /// Takes a node out of its bins, if it stands in any.
+    #[inline]
+    fn leave(&mut self, index: u32) {
+        if self.lone == index {
+            self.lone = NONE;
+        } else {
+            self.unsettle(index);
+        }
+    }
+
+    #[inline(never)]
+    fn unsettle(&mut self, index: u32) {
+        let node = &self.nodes[index as usize];
+        let (source, tag, in_views) = (node.source, node.tag, node.in_views);
+        for (view, pattern) in views(source, tag).into_iter().enumerate() {
+            if in_views & 1 << view != 0 {
+                self.unlink(view, pattern.code(), index);
+            }
+        }
+    }
+
     fn append(&mut self, view: usize, key: u128, index: u32) {
         const EMPTY: Bin = Bin {
             head: NONE,
@@ -274,26 +322,9 @@ impl<R, M> Context<R, M> {
             pattern.tag.unwrap_or(i32::MIN),
             receive,
         );
-        self.posted.nodes[index as usize].in_views = 1 << view;
-        if self.posted.len == 1 {
-            self.posted.lone = index;
-        } else {
-            self.settle_posted();
-            self.posted.append(view, pattern.code(), index);
-        }
+        self.posted.enter(index, 1 << view);
         self.posted_by_view[view] += 1;
         Posted(index, self.posted.order)
-    }
-
-    /// The lone receive goes to its bin.
-    fn settle_posted(&mut self) {
-        let index = std::mem::replace(&mut self.posted.lone, NONE);
-        if index != NONE {
-            let node = &self.posted.nodes[index as usize];
-            let view = node.in_views.trailing_zeros() as usize;
-            let pattern = views(node.source, node.tag)[view];
-            self.posted.append(view, pattern.code(), index);
-        }
     }
 
     /// Withdraws a posted receive; `None` when it has been matched.
@@ -302,16 +333,12 @@ impl<R, M> Context<R, M> {
         if node.order != posted.1 || node.value.is_none() {
             return None;
         }
-        Some(self.take_posted(Self::view_of(pattern), pattern, posted.0))
+        Some(self.take_posted(Self::view_of(pattern), posted.0))
     }
 
     #[inline]
-    fn take_posted(&mut self, view: usize, pattern: Pattern, index: u32) -> R {
-        if self.posted.lone == index {
-            self.posted.lone = NONE;
-        } else {
-            self.posted.unlink(view, pattern.code(), index);
-        }
+    fn take_posted(&mut self, view: usize, index: u32) -> R {
+        self.posted.leave(index);
         self.posted_by_view[view] -= 1;
         self.posted.release(index)
     }
@@ -333,14 +360,12 @@ impl<R, M> Context<R, M> {
         {
             return None;
         }
-        self.posted.lone = NONE;
-        self.posted_by_view[view & 3] -= 1;
-        Some(self.posted.release(lone))
+        Some(self.take_posted(view, lone))
     }
 
     #[inline(never)]
     fn match_in_bins(&mut self, source: u32, tag: i32) -> Option<R> {
-        let mut best: Option<(u64, usize, Pattern, u32)> = None;
+        let mut best: Option<(u64, usize, u32)> = None;
         for (view, pattern) in views(source, tag).into_iter().enumerate() {
             if self.posted_by_view[view] == 0 {
                 continue;
@@ -348,36 +373,19 @@ impl<R, M> Context<R, M> {
             if let Some(index) = self.posted.head(pattern.code()) {
                 let order = self.posted.nodes[index as usize].order;
                 if best.is_none_or(|b| order < b.0) {
-                    best = Some((order, view, pattern, index));
+                    best = Some((order, view, index));
                 }
             }
         }
-        let (_, view, pattern, index) = best?;
-        Some(self.take_posted(view, pattern, index))
+        let (_, view, index) = best?;
+        Some(self.take_posted(view, index))
     }
 
     /// Keeps a message that nobody waits for yet.
     pub fn keep(&mut self, source: u32, tag: i32, message: M) {
         let index = self.unexpected.take_node(source, tag, message);
-        if self.unexpected.len == 1 {
-            self.unexpected.lone = index;
-        } else {
-            let lone = std::mem::replace(&mut self.unexpected.lone, NONE);
-            if lone != NONE {
-                self.settle_unexpected(lone);
-            }
-            self.settle_unexpected(index);
-        }
-    }
-
-    /// A message goes to its bins.
-    fn settle_unexpected(&mut self, index: u32) {
-        let node = &self.unexpected.nodes[index as usize];
-        let (source, tag) = (node.source, node.tag);
-        let wanted = if self.wild { VIEWS } else { 1 };
-        for (view, pattern) in views(source, tag).into_iter().enumerate().take(wanted) {
-            self.unexpected.append(view, pattern.code(), index);
-        }
+        let in_views = if self.wild { (1 << VIEWS) - 1 } else { 1 };
+        self.unexpected.enter(index, in_views);
     }
 
     /// The oldest waiting message of this pattern.
@@ -432,19 +440,9 @@ impl<R, M> Context<R, M> {
     }
 
     fn take_unexpected(&mut self, index: u32) -> (u32, i32, M) {
-        let (source, tag, in_views) = {
-            let node = &self.unexpected.nodes[index as usize];
-            (node.source, node.tag, node.in_views)
-        };
-        if self.unexpected.lone == index {
-            self.unexpected.lone = NONE;
-        } else {
-            for (view, pattern) in views(source, tag).into_iter().enumerate() {
-                if in_views & 1 << view != 0 {
-                    self.unexpected.unlink(view, pattern.code(), index);
-                }
-            }
-        }
+        let node = &self.unexpected.nodes[index as usize];
+        let (source, tag) = (node.source, node.tag);
+        self.unexpected.leave(index);
         (source, tag, self.unexpected.release(index))
     }
 

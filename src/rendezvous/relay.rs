@@ -299,14 +299,11 @@ impl Inner {
                 () = place.lost() => false,
             }
         };
-        match asked.await {
-            true => {}
-            false => {
-                self.count_refusal(Status::Malformed);
-                return self.hushed.line("silent", Instant::now(), || {
-                    format!("relay: {peer} left, or said nothing for too long")
-                });
-            }
+        if !asked.await {
+            self.count_refusal(Status::Malformed);
+            return self.hushed.line("silent", Instant::now(), || {
+                format!("relay: {peer} left, or said nothing for too long")
+            });
         }
         let Some(request) = Request::decode(&bytes) else {
             return self.refuse(stream, peer, Status::Malformed).await;

@@ -142,6 +142,7 @@ impl Runtime {
                     let engine = world.engine.as_ref();
                     let this = engine.map_or(1, |e| e.links.effort());
                     effort = effort.saturating_add(this);
+                    // A look at a device's queues or at sockets is pause enough; in a guest a pause may cost more than all the rest.
                     if this == 1 {
                         std::hint::spin_loop();
                     }
@@ -167,8 +168,7 @@ impl Runtime {
                     };
                     looks = looks.wrapping_add(1);
                     if idle < spins {
-                        // A look at a device's queues or at sockets is pause enough; in a guest a pause may cost more than all
-                        // the rest. What is dear enough to be the kernel's own work lets the kernel's threads by.
+                        // What is dear enough to be the kernel's own work lets the kernel's threads by.
                         if effort >= several * DEAR && looks.is_multiple_of(32) {
                             std::thread::yield_now();
                         }

@@ -18,8 +18,9 @@ const SELDOM: Duration = Duration::from_secs(5);
 
 /// The search for relays.
 pub struct Vigil {
-    /// The look under way.
+    /// The look under way, and at which relay the last one was.
     link: u32,
+    relay: String,
     /// When it began, and when it ends; without one, when the next begins.
     begun: Instant,
     until: Instant,
@@ -35,6 +36,7 @@ impl Vigil {
     fn new(now: Instant) -> Vigil {
         Vigil {
             link: NONE,
+            relay: String::new(),
             begun: now,
             until: now,
             turn: 0,
@@ -94,9 +96,9 @@ impl Tcp {
             return;
         };
         let made = net::connect(address)
-            .and_then(|fd| self.insert(Link::new(fd, Effort::Look, name, ours), true));
+            .and_then(|fd| self.insert(Link::new(fd, Effort::Look, name.clone(), ours), true));
         let Some(vigil) = &mut self.vigil else { return };
-        vigil.begun = now;
+        (vigil.begun, vigil.relay) = (now, name);
         match made {
             Ok(at) => {
                 vigil.link = at;
@@ -108,15 +110,11 @@ impl Tcp {
 
     /// A relay failed, or refuses; the connection is gone.
     pub(super) fn looked_in_vain(&mut self, now: Instant, error: &io::Error) {
-        let called = self.meetings.iter().copied().find(|p| self.awaits(*p));
-        let turn = self.vigil.as_ref().map_or(0, |v| v.turn);
-        let name = called.and_then(|peer| self.relay_for(peer, turn));
-        let name = name.map_or("relay".to_string(), |(_, name)| name);
         let Some(vigil) = &mut self.vigil else { return };
         vigil.link = NONE;
         vigil.dark.get_or_insert(vigil.begun);
         vigil.failed += 1;
-        vigil.said = format!("{name}: {error}");
+        vigil.said = format!("{}: {error}", vigil.relay);
         vigil.turn = vigil.turn.wrapping_add(1);
         vigil.until = now + PAUSE;
     }

@@ -189,9 +189,9 @@ impl Link {
         let (at, bytes) = out.ring.seal(way.room, prefix.number);
         let (number, ask) = self.queue.post(None, false);
         let place = out.mirror.at(at) as u64;
+        let (id, there) = (id(peer, number), out.remote + at as u64);
         out.work
-            .again(id(peer, number), out.remote + at as u64, place, bytes);
-        out.work.set(bytes <= self.inline, ask);
+            .again(id, there, (place, bytes), bytes <= self.inline, ask);
         let work = std::slice::from_mut(&mut out.work);
         // SAFETY: the mirror's part is not written again before the peer has read the record, thus after the device.
         match unsafe { self.qp.post(work) } {
@@ -281,11 +281,11 @@ impl Traffic {
             };
             let length = message.len();
             link.expected = link.expected.wrapping_add(1);
-            let payload = match (front.kind, message.split_first_chunk()) {
-                (SAME, _) => message,
+            let (header, payload) = match (front.kind, message.split_first_chunk()) {
+                (SAME, _) => (inward.envelope.header(length), message),
                 (NEW, Some((envelope, payload))) => {
                     inward.envelope = Envelope::decode(envelope);
-                    payload
+                    (inward.envelope.header(payload.len()), payload)
                 }
                 _ => {
                     let Some((prefix, header, payload)) = frame::read_long(message) else {
@@ -296,19 +296,13 @@ impl Traffic {
                     if link.credit.hear(prefix.limit) {
                         link.starved = false;
                     }
-                    if let Some(out) = &mut link.outward {
-                        out.read(prefix.read);
-                    }
-                    sink.frame(PeerId(peer), &header, payload);
-                    inward.ring.pass(length);
-                    moved = true;
-                    continue;
+                    (header, payload)
                 }
             };
+            // Of every kind.
             if let Some(out) = &mut link.outward {
                 out.ring.read_low(front.note);
             }
-            let header = inward.envelope.header(payload.len());
             sink.frame(PeerId(peer), &header, payload);
             inward.ring.pass(length);
             moved = true;

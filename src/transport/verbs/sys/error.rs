@@ -44,9 +44,17 @@ impl Error {
     pub(super) fn check(call: &'static str, device: &Arc<str>, answer: i32) -> Result<(), Error> {
         match answer {
             0 => Ok(()),
-            -1 => Err(Error::last(call, device)),
+            answer => Err(Error::answered(call, device, answer)),
+        }
+    }
+
+    /// The error of a call that answered this, which is not 0.
+    #[cold]
+    pub(super) fn answered(call: &'static str, device: &Arc<str>, answer: i32) -> Error {
+        match answer {
+            -1 => Error::last(call, device),
             // Some providers answer a negative errno.
-            other => Err(Error::new(call, device, other.saturating_abs())),
+            other => Error::new(call, device, other.saturating_abs()),
         }
     }
 

@@ -289,17 +289,11 @@ impl Qp {
         });
         match answer {
             0 => Ok(()),
-            _ => Err(self.refusal(accepted, answer)),
+            answer => Err(Refused {
+                accepted,
+                error: Error::answered("ibv_post_send", self.pd.context.name(), answer),
+            }),
         }
-    }
-
-    #[cold]
-    fn refusal(&self, accepted: usize, answer: i32) -> Refused {
-        let checked = Error::check("ibv_post_send", self.pd.context.name(), answer);
-        let error = checked
-            .err()
-            .unwrap_or_else(|| Error::new("ibv_post_send", self.pd.context.name(), libc::EINVAL));
-        Refused { accepted, error }
     }
 
     /// Posts receive buffers of its own (of a pair without a shared queue); how many were taken when not all were.

@@ -165,20 +165,21 @@ impl Work {
 
     /// The same write of one piece again, of other bytes to another place: cheaper than a new one.
     #[inline(always)]
-    pub fn again(&mut self, id: u64, remote: u64, address: u64, length: usize) {
+    pub fn again(
+        &mut self,
+        id: u64,
+        remote: u64,
+        (address, length): (u64, usize),
+        inline: bool,
+        signaled: bool,
+    ) {
         debug_assert!(self.request.opcode == WRITE && self.request.num_sge == 1);
+        let flag = |wanted: bool, flag: u32| if wanted { flag } else { 0 };
         self.request.wr_id = id;
-        self.request.send_flags = 0;
+        self.request.send_flags = flag(inline, INLINE) | flag(signaled, SIGNALED);
         self.request.wr.rdma.remote_addr = remote;
         self.pieces[0].addr = address;
         self.pieces[0].length = length as u32;
-    }
-
-    /// Of such a write: its bytes go inline, and it makes a completion.
-    #[inline(always)]
-    pub fn set(&mut self, inline: bool, signaled: bool) {
-        let inline = if inline { INLINE } else { 0 };
-        self.request.send_flags = inline | if signaled { SIGNALED } else { 0 };
     }
 
     /// It makes a completion also when it goes well.
@@ -322,13 +323,12 @@ mod tests {
         assert_eq!(seen, expected);
         assert_eq!(post(&mut [], |_, _| unreachable!()), (0, 0));
         let mut again = Work::write(1, 0x1000, 7).piece(10, 100, 3).signaled();
-        again.again(2, 0x3000, 50, 8);
-        again.set(true, false);
+        again.again(2, 0x3000, (50, 8), true, false);
         let request = &again.request;
         assert_eq!((request.wr_id, request.send_flags), (2, INLINE));
         assert_eq!((again.remote(), again.length()), (0x3000, 8));
         assert_eq!((again.pieces[0].addr, again.pieces[0].lkey), (50, 3));
-        again.set(false, true);
+        again.again(2, 0x3000, (50, 8), false, true);
         assert_eq!(again.request.send_flags, SIGNALED);
     }
 }
