@@ -21,8 +21,19 @@ impl Links {
         let alone = self.tcp.is_none() && self.verbs.is_none();
         match &mut self.shm {
             // Everybody who may send has mapped the segment, so nobody will come in another way.
-            Some(shm) if alone || (shm.complete() && !tcp_used && !verbs_used) => shm.sleep(limit),
+            Some(shm) if alone || (shm.complete() && !tcp_used && !verbs_used) => {
+                shm.sleep(limit);
+                self.glance_at_device();
+            }
             _ => self.sleep_on_all(limit),
+        }
+    }
+
+    /// A device that nobody uses does not wake this rank up when it is gone; but its removal may wait for all who have it
+    /// open.
+    fn glance_at_device(&mut self) {
+        if self.verbs.as_mut().is_some_and(|verbs| verbs.glance()) {
+            self.turns.all_at_once();
         }
     }
 

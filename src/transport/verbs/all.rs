@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 /// Polls between two looks at hellos while nobody is asked, and between two looks at the device's own news.
 const HELLOS: u32 = 32;
 const NEWS: u32 = 4096;
+/// Between two looks of one who sleeps elsewhere.
+const GLANCES: Duration = Duration::from_millis(500);
 /// Bytes of a read or write that a software device moves at a time: its retries begin anew with each.
 const PART: usize = 1 << 20;
 /// And any other.
@@ -41,10 +43,11 @@ pub struct Verbs {
     reception: Reception,
     bed: Bed,
     watch: Watch,
+    /// When somebody who sleeps elsewhere looked at it last.
+    glanced: Instant,
     /// The device is gone, and why.
     gone: Option<String>,
     software: bool,
-    turn: u32,
     /// Peers that came before they were introduced.
     pub(in crate::transport) wanted: Vec<PeerId>,
     /// Peers to which nothing goes by verbs, and nothing went, and why.
@@ -157,9 +160,9 @@ impl Verbs {
             reception: Reception::new(ud, port, able, settings),
             bed,
             watch,
+            glanced: Instant::now(),
             gone: None,
             software: limits.software,
-            turn: 0,
             wanted: Vec::new(),
             refused: Vec::new(),
             losses: Vec::new(),
@@ -239,15 +242,15 @@ impl Verbs {
     #[inline(never)]
     pub fn poll(&mut self, sink: &mut impl Sink) -> bool {
         let mut moved = self.traffic.poll(sink);
-        self.turn = self.turn.wrapping_add(1);
-        if self.turn.is_multiple_of(HELLOS)
+        let turn = self.traffic.turn;
+        if turn.is_multiple_of(HELLOS)
             || self.reception.asks()
             || self.traffic.pairs.is_empty()
             || !self.traffic.heard.is_empty()
         {
             moved |= self.receive();
         }
-        if self.turn.is_multiple_of(NEWS) {
+        if turn.is_multiple_of(NEWS) {
             self.traffic.memory.tidy();
             self.listen();
         }
@@ -271,6 +274,16 @@ impl Verbs {
         self.wanted.append(&mut self.reception.wanted());
         self.refused.append(&mut self.reception.refused);
         moved
+    }
+
+    /// For who sleeps elsewhere: looks now and then whether the device is still there. True when it is gone.
+    pub fn glance(&mut self) -> bool {
+        let now = Instant::now();
+        if now - self.glanced >= GLANCES {
+            self.glanced = now;
+            self.listen();
+        }
+        self.gone.is_some()
     }
 
     /// What the device says by itself, and whether it is still there.
@@ -429,7 +442,7 @@ impl Verbs {
     /// After a sleep, or after one that was not to be.
     pub fn rise(&mut self) {
         // The next poll looks at hellos.
-        self.turn = HELLOS - 1;
+        self.traffic.turn = HELLOS - 1;
     }
 
     /// Says so to those who are connected, waits at most this long until everything that was sent is there, and closes
