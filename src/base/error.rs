@@ -104,9 +104,13 @@ pub enum Object {
     Session(SessionId),
 }
 
-/// What went wrong: a class, or a code that user code made, and a sentence that names argument and value.
+/// What went wrong. One word, so that a result is one, and the calls in which nothing goes wrong pass none of it on.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Error {
+pub struct Error(Box<Trouble>);
+
+/// A class, or a code that user code made, and a sentence that names argument and value.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Trouble {
     pub class: Class,
     /// A code returned by a user's callback, in the numbers of the program's own ABI; it stands before the class.
     pub user_code: Option<i32>,
@@ -122,25 +126,21 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     #[cold]
     pub fn new(class: Class, detail: impl Into<Cow<'static, str>>) -> Error {
-        Error {
+        Error(Box::new(Trouble {
             class,
             user_code: None,
             detail: detail.into(),
             object: Object::None,
             received: None,
-        }
+        }))
     }
 
     /// An error code that a user's callback returned.
     #[cold]
     pub fn user(code: i32, detail: impl Into<Cow<'static, str>>) -> Error {
-        Error {
-            class: Class::Other,
-            user_code: Some(code),
-            detail: detail.into(),
-            object: Object::None,
-            received: None,
-        }
+        let mut error = Error::new(Class::Other, detail);
+        error.user_code = Some(code);
+        error
     }
 
     /// The same error of a receive that got this far: source, tag, bytes.
@@ -153,6 +153,20 @@ impl Error {
     pub fn on(mut self, object: Object) -> Error {
         self.object = object;
         self
+    }
+}
+
+impl std::ops::Deref for Error {
+    type Target = Trouble;
+
+    fn deref(&self) -> &Trouble {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Error {
+    fn deref_mut(&mut self) -> &mut Trouble {
+        &mut self.0
     }
 }
 

@@ -128,8 +128,11 @@ impl Core {
     /// A whole message has arrived.
     #[inline]
     pub(super) fn on_eager(&mut self, from: PeerId, header: &Header, payload: &[u8]) {
-        let queues = self.contexts.of(header.context);
         let synchronous = header.flags & SYNCHRONOUS != 0;
+        if self.unblocks(header, payload) {
+            return self.consumed(from, payload.len(), synchronous, header.request);
+        }
+        let queues = self.contexts.of(header.context);
         match queues.match_message(header.source, header.tag) {
             Some(ticket) => {
                 if let Some(operation) = self.operations.get_mut(ticket) {

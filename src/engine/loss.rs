@@ -30,6 +30,7 @@ impl Engine {
     /// the message may have been its.
     pub fn bereave(&mut self, context: u64, peer: PeerId) {
         let core = &mut self.core;
+        core.settle_blocking();
         if core.bereft.iter().any(|&(c, _)| c == context) {
             return;
         }
@@ -43,6 +44,7 @@ impl Engine {
     /// from whom something waits there hears of it.
     pub fn sever(&mut self, context: u64, peer: PeerId) {
         let core = &mut self.core;
+        core.settle_blocking();
         if core.severed.iter().any(|&(c, _)| c == context) {
             return;
         }
@@ -85,6 +87,7 @@ impl Engine {
     /// nothing, and without bothering the peer: a few peers each time, in turn.
     pub fn inquire(&mut self, again: bool) {
         let Engine { links, core } = self;
+        core.settle_blocking();
         let mut waited: Vec<PeerId> = Vec::new();
         let mut anybody = false;
         for ticket in core.operations.tickets() {
@@ -201,6 +204,7 @@ impl Core {
 
     /// Nothing more can be exchanged with this peer.
     fn part(&mut self, from: PeerId) {
+        self.settle_blocking();
         self.parted = true;
         let peer = &mut self.peers[from.0 as usize];
         // The fast path goes by credit alone.

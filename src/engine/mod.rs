@@ -1,6 +1,7 @@
 //! The message engine of one process: matching, eager and rndv, back-pressure, progress. It knows peers, context
 //! ids, ranks as numbers and bytes; communicators and datatypes are the floor above.
 
+mod blocking;
 pub mod cancel;
 pub mod data;
 pub mod eager;
@@ -20,6 +21,7 @@ pub use matching::Pattern;
 pub use operation::{End, Outcome, Ticket};
 
 use crate::base::id::PeerId;
+use crate::engine::blocking::Blocking;
 use crate::engine::matching::Contexts;
 use crate::engine::operation::{Operation, Operations, State, FORGOTTEN};
 use crate::engine::peer::Peer;
@@ -83,6 +85,8 @@ pub struct Core {
     pub me: PeerId,
     pub operations: Operations,
     contexts: Contexts<Ticket, Message>,
+    /// The receive that stands beside them.
+    blocking: Blocking,
     pub peers: Vec<Peer>,
     busy: Vec<PeerId>,
     /// The list's other memory, for when it is walked.
@@ -126,6 +130,7 @@ impl Engine {
             me,
             operations: Operations::default(),
             contexts: Contexts::default(),
+            blocking: Blocking::new(),
             peers: (0..size).map(|_| Peer::new(window)).collect(),
             busy: Vec::new(),
             walked: Vec::new(),
@@ -216,6 +221,22 @@ impl Engine {
         Started::Pending(ticket)
     }
 
+    /// Sends dense data at once, and remembers nothing; false: not now, or not so ([`Engine::send`] can).
+    #[inline(always)]
+    pub fn send_at_once(
+        &mut self,
+        (buffer, bytes): (*mut u8, usize),
+        to: PeerId,
+        context: u64,
+        source: u32,
+        tag: i32,
+    ) -> bool {
+        let Engine { links, core } = self;
+        let data = Data::dense(buffer, bytes);
+        core.severed(context).is_none()
+            && core.try_forgotten(links, &data, to, context, source, tag)
+    }
+
     /// Starts a receive. `from`: the process behind the pattern's source, when it names one. One that nothing can
     /// match any more, because the sender is gone, ends at once.
     #[inline]
@@ -228,6 +249,9 @@ impl Engine {
     ) -> Started {
         let core = &mut self.core;
         let gone = core.gone(context, from);
+        if core.is_blocked(context) {
+            core.settle_blocking();
+        }
         let queues = core.contexts.of(context);
         if let Some((source, tag, message)) = queues.take(pattern) {
             return self.receive_message(data, context, source, tag, message);
@@ -237,10 +261,7 @@ impl Engine {
             core.complete(ticket, End::Lost(peer));
             return Started::Pending(ticket);
         }
-        let posted = queues.post(pattern, ticket);
-        if let Some(operation) = core.operations.get_mut(ticket) {
-            operation.posted = Some((posted, pattern));
-        }
+        core.post(context, pattern, ticket);
         Started::Pending(ticket)
     }
 
@@ -366,6 +387,7 @@ impl Engine {
 
     /// Forgets the queues of a context that will not be used again, if nothing stands in them.
     pub fn drop_context(&mut self, context: u64) {
+        self.core.settle_blocking();
         self.core.bereft.retain(|&(c, _)| c != context);
         self.core.severed.retain(|&(c, _)| c != context);
         self.core.contexts.forget(context);
@@ -422,6 +444,15 @@ fn deliver(data: &Data, source: u32, tag: i32, total: usize, payload: &[u8]) -> 
 }
 
 impl Core {
+    /// Posts a receive that no waiting message matched.
+    #[inline]
+    fn post(&mut self, context: u64, pattern: Pattern, ticket: Ticket) {
+        let posted = self.contexts.of(context).post(pattern, ticket);
+        if let Some(operation) = self.operations.get_mut(ticket) {
+            operation.posted = Some((posted, pattern));
+        }
+    }
+
     fn on_credit(&mut self, from: PeerId, header: &Header) {
         let peer = &mut self.peers[from.0 as usize];
         if !peer.is_gone() {

@@ -17,6 +17,9 @@ impl Core {
             address: header.cookie,
             key: (header.flags & EXPOSED != 0).then_some(header.answer),
         };
+        if self.is_blocked(header.context) {
+            self.settle_blocking();
+        }
         let queues = self.contexts.of(header.context);
         match queues.match_message(header.source, header.tag) {
             Some(ticket) => {

@@ -1,5 +1,6 @@
 //! Seeded simulations: several ranks in one process over the simulated network, against what MPI promises.
 
+mod blocking;
 mod device;
 mod misfortune;
 mod transfers;
@@ -82,6 +83,15 @@ fn finish(engines: &mut [Engine], rank: usize, started: Started) -> Outcome {
     }
 }
 
+fn finish_blocking(engines: &mut [Engine], rank: usize) -> Outcome {
+    let mut outcome = None;
+    drive(engines, |engines| {
+        outcome = engines[rank].unblock();
+        outcome.is_some()
+    });
+    outcome.expect("drive ends with an outcome")
+}
+
 /// One rank's work in the random exchange: it sends numbered messages to everybody and receives as many, with exact
 /// patterns and with wildcards; per pair and tag the numbers must come in order, and the bytes must be right.
 fn exchange(settings: Settings, messages: usize, biggest: u64) {
@@ -94,6 +104,8 @@ fn exchange_among(mut engines: Vec<Engine>, seed: u64, messages: usize, biggest:
     let byte = |from: usize, to: usize, n: usize, i: usize| (from * 31 + to * 17 + n * 7 + i) as u8;
     struct Receive {
         started: Option<Started>,
+        /// Of one that blocked, and is over.
+        outcome: Option<Outcome>,
         buffer: Memory,
         pattern: Pattern,
     }
@@ -123,6 +135,7 @@ fn exchange_among(mut engines: Vec<Engine>, seed: u64, messages: usize, biggest:
                 };
                 receives[to].push(Receive {
                     started: None,
+                    outcome: None,
                     buffer: Memory::new(16 + biggest as usize, random.below(4) > 0),
                     pattern,
                 });
@@ -136,6 +149,7 @@ fn exchange_among(mut engines: Vec<Engine>, seed: u64, messages: usize, biggest:
                     };
                     receives[to].push(Receive {
                         started: None,
+                        outcome: None,
                         buffer: Memory::new(16 + biggest as usize, random.below(4) > 0),
                         pattern,
                     });
@@ -145,6 +159,8 @@ fn exchange_among(mut engines: Vec<Engine>, seed: u64, messages: usize, biggest:
     }
     let mut next_send = 0;
     let mut next_receive = vec![0; ranks];
+    // Each rank's blocking receive, when it has one: it began before all that came after it.
+    let mut blocked: Vec<Option<usize>> = vec![None; ranks];
     while next_send < plan.len() || (0..ranks).any(|r| next_receive[r] < receives[r].len()) {
         if next_send < plan.len() && random.below(2) == 0 {
             let (from, to, n) = plan[next_send];
@@ -177,13 +193,22 @@ fn exchange_among(mut engines: Vec<Engine>, seed: u64, messages: usize, biggest:
                 let at = next_receive[rank];
                 next_receive[rank] += 1;
                 let receive = &mut receives[rank][at];
-                let from = receive.pattern.source.map(PeerId);
-                receive.started =
-                    Some(engines[rank].receive(receive.buffer.data(), 8, receive.pattern, from));
+                let (from, data) = (receive.pattern.source.map(PeerId), receive.buffer.data());
+                let (engine, run) = (&mut engines[rank], data.address().zip(Some(data.bytes)));
+                if run.is_some_and(|run| engine.block(run, 8, receive.pattern, from)) {
+                    assert_eq!(blocked[rank].replace(at), None);
+                } else {
+                    receive.started = Some(engine.receive(data, 8, receive.pattern, from));
+                }
             }
         }
         if random.below(3) == 0 {
-            engines[random.below(ranks as u64) as usize].progress();
+            let rank = random.below(ranks as u64) as usize;
+            engines[rank].progress();
+            if let Some(outcome) = engines[rank].unblock() {
+                let at = blocked[rank].take().expect("one blocked");
+                receives[rank][at].outcome = Some(outcome);
+            }
         }
     }
     for (rank, started) in sends {
@@ -192,7 +217,11 @@ fn exchange_among(mut engines: Vec<Engine>, seed: u64, messages: usize, biggest:
     for (to, list) in receives.iter_mut().enumerate() {
         let mut last = vec![[None::<u32>; 2]; ranks];
         for receive in list {
-            let outcome = finish(&mut engines, to, receive.started.expect("all were started"));
+            let outcome = match (receive.outcome, receive.started) {
+                (Some(outcome), _) => outcome,
+                (None, Some(started)) => finish(&mut engines, to, started),
+                (None, None) => finish_blocking(&mut engines, to),
+            };
             assert_eq!(outcome.end, End::Fine);
             let from = outcome.source as usize;
             let mut word =

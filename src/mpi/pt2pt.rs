@@ -95,7 +95,67 @@ pub fn data(types: &Types, buffer: *mut u8, count: i64, datatype: DatatypeId) ->
     }
 }
 
+/// Of dense data, where nothing is wrong with them, the first byte and their number: what [`data`] would give, for calls in
+/// which all is in order.
+#[inline(always)]
+fn plain(
+    types: &Types,
+    buffer: *mut u8,
+    count: i64,
+    datatype: DatatypeId,
+) -> Option<(*mut u8, usize)> {
+    let ty = types.find(datatype).filter(|ty| ty.is_committed())?;
+    let count = usize::try_from(count).ok()?;
+    let bytes = ty.size().checked_mul(count)?;
+    let offset = ty.dense(count)?;
+    (!buffer.is_null() || bytes == 0).then_some((buffer.wrapping_offset(offset), bytes))
+}
+
 impl World {
+    /// A blocking send that can leave at once, and with which nothing is wrong: it is over. False: nothing was done.
+    #[inline(always)]
+    pub fn send_at_once(&mut self, args: &SendArgs) -> bool {
+        if !matches!(args.mode, Mode::Standard | Mode::Ready) || args.tag < 0 || args.dest < 0 {
+            return false;
+        }
+        let (Some(comm), Some(engine)) = (self.comms.table.get(args.comm), &mut self.engine) else {
+            return false;
+        };
+        let Some(&peer) = comm.targets().members.get(args.dest as usize) else {
+            return false;
+        };
+        match plain(&self.types, args.buffer, args.count, args.datatype) {
+            Some(run) => engine.send_at_once(run, peer, comm.context, comm.rank, args.tag),
+            None => false,
+        }
+    }
+
+    /// Begins a blocking receive that needs no operation, and with which nothing is wrong ([`Engine::unblock`] tells its
+    /// end). False: nothing was done.
+    #[inline(always)]
+    pub fn block(&mut self, args: &ReceiveArgs) -> bool {
+        let (Some(comm), Some(engine)) = (self.comms.table.get(args.comm), &mut self.engine) else {
+            return false;
+        };
+        let tag = match args.tag {
+            ANY_TAG => None,
+            0.. => Some(args.tag),
+            _ => return false,
+        };
+        let (source, peer) = match args.source {
+            ANY_SOURCE => (None, None),
+            0.. => match comm.targets().members.get(args.source as usize) {
+                Some(&peer) => (Some(args.source as u32), Some(peer)),
+                None => return false,
+            },
+            _ => return false,
+        };
+        match plain(&self.types, args.buffer, args.count, args.datatype) {
+            Some(room) => engine.block(room, comm.context, Pattern { source, tag }, peer),
+            None => false,
+        }
+    }
+
     fn check_send_tag(tag: i32) -> Result<()> {
         if !(0..=TAG_MAX).contains(&tag) {
             fail!(Tag, "the tag is {tag}; it must be between 0 and {TAG_MAX}");

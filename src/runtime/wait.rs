@@ -241,6 +241,12 @@ impl Runtime {
         }))
     }
 
+    /// Waits for the blocking receive.
+    #[inline(never)]
+    pub fn wait_blocking(&self) -> Outcome {
+        self.until(|world| world.engine.as_mut()?.unblock())
+    }
+
     /// Runs a user's reduction with the gate open, and lets its schedule go on.
     pub fn run_upcall(&self, upcall: Upcall) {
         let request = upcall.run();

@@ -14,9 +14,12 @@ pub struct A;
 const MADE: u32 = 0x8000_0000;
 const INDEX: u32 = (1 << 26) - 1;
 
-/// The engine's id of a predefined handle.
+/// The engine's id of a handle: a made one's of this class, or a predefined one's.
 #[inline]
-fn predefined(table: &[(u32, u32)], handle: u32) -> u32 {
+fn find<const CLASS: u32>(table: &[(u32, u32)], handle: u32) -> u32 {
+    if handle & !INDEX == MADE | CLASS << 26 && handle & INDEX >= FIRST_USER {
+        return handle & INDEX;
+    }
     let find = table.iter().find(|pair| pair.0 == handle);
     find.map_or(NONE, |pair| pair.1)
 }
@@ -43,13 +46,32 @@ static BUILTIN: [(u32, u32); 256] = {
     table
 };
 
+/// Builtin ones first.
 #[inline(always)]
-fn datatype(_: &[(u32, u32)], handle: u32) -> u32 {
+fn datatype<const CLASS: u32>(table: &[(u32, u32)], handle: u32) -> u32 {
     let (known, id) = BUILTIN[handle as usize & 0xff];
     match known == handle {
         true => id,
-        false => predefined(DATATYPE, handle),
+        false => find::<CLASS>(table, handle),
     }
+}
+
+/// MPI_COMM_WORLD first.
+#[inline(always)]
+fn comm<const CLASS: u32>(table: &[(u32, u32)], handle: u32) -> u32 {
+    const WORLD: u32 = world();
+    match handle == WORLD {
+        true => handle::COMM_WORLD.0,
+        false => find::<CLASS>(table, handle),
+    }
+}
+
+const fn world() -> u32 {
+    let mut i = 0;
+    while COMM[i].1 != handle::COMM_WORLD.0 {
+        i += 1;
+    }
+    COMM[i].0
 }
 
 macro_rules! handles {
@@ -64,11 +86,7 @@ macro_rules! handles {
 
             #[inline]
             fn id(self) -> $id {
-                let handle = self.0 as u32;
-                if handle & !INDEX == MADE | $class << 26 && handle & INDEX >= FIRST_USER {
-                    return $id(handle & INDEX);
-                }
-                $id($find($table, handle))
+                $id($find::<$class>($table, self.0 as u32))
             }
 
             #[inline]
@@ -91,16 +109,16 @@ macro_rules! handles {
 }
 
 handles! {
-    Comm, CommId, COMM_NULL, 1, COMM, predefined;
-    Group, GroupId, GROUP_NULL, 2, GROUP, predefined;
+    Comm, CommId, COMM_NULL, 1, COMM, comm;
+    Group, GroupId, GROUP_NULL, 2, GROUP, find;
     Datatype, DatatypeId, DATATYPE_NULL, 3, DATATYPE, datatype;
-    Op, OpId, OP_NULL, 6, OP, predefined;
-    Request, RequestId, REQUEST_NULL, 0xb, REQUEST, predefined;
-    Message, MessageId, MESSAGE_NULL, 0xb, MESSAGE, predefined;
-    Info, InfoId, INFO_NULL, 7, INFO, predefined;
-    Errhandler, ErrhandlerId, ERRHANDLER_NULL, 5, ERRHANDLER, predefined;
-    Win, WinId, WIN_NULL, 8, WIN, predefined;
-    Session, SessionId, SESSION_NULL, 0xe, SESSION, predefined;
+    Op, OpId, OP_NULL, 6, OP, find;
+    Request, RequestId, REQUEST_NULL, 0xb, REQUEST, find;
+    Message, MessageId, MESSAGE_NULL, 0xb, MESSAGE, find;
+    Info, InfoId, INFO_NULL, 7, INFO, find;
+    Errhandler, ErrhandlerId, ERRHANDLER_NULL, 5, ERRHANDLER, find;
+    Win, WinId, WIN_NULL, 8, WIN, find;
+    Session, SessionId, SESSION_NULL, 0xe, SESSION, find;
 }
 
 /// MPI_File is a pointer; the null handle is null, others hold the engine's id.

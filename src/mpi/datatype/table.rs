@@ -36,6 +36,12 @@ impl Types {
         }
     }
 
+    /// The type behind a handle, if there is one.
+    #[inline(always)]
+    pub fn find(&self, id: DatatypeId) -> Option<&Type> {
+        self.table.get(id).map(|entry| &entry.ty)
+    }
+
     /// The type behind a handle. Errors: MPI_ERR_TYPE.
     #[inline]
     pub fn get(&self, id: DatatypeId) -> Result<&Type> {

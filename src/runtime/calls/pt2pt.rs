@@ -12,11 +12,19 @@ use crate::runtime::Runtime;
 
 #[inline]
 fn blocking_send(rt: &Runtime, args: SendArgs) -> Result<()> {
+    match rt.with(|w| w.send_at_once(&args)) {
+        true => Ok(()),
+        false => send_and_wait(rt, &args),
+    }
+}
+
+#[inline(never)]
+fn send_and_wait(rt: &Runtime, args: &SendArgs) -> Result<()> {
     let begun = rt.with(|w| {
         if args.mode == Mode::Buffered {
-            w.send_any(&args)
+            w.send_any(args)
         } else {
-            w.send_start(&args, false)
+            w.send_start(args, false)
         }
     })?;
     match begun {
@@ -126,16 +134,30 @@ pub fn recv(
         tag,
         comm,
     };
-    match rt.with(|w| w.receive_start(&args))? {
+    if rt.with(|w| w.block(&args)) {
+        let outcome = rt.wait_blocking();
+        return status_of(&outcome, comm);
+    }
+    receive_and_wait(rt, &args)
+}
+
+#[inline(never)]
+fn receive_and_wait(rt: &Runtime, args: &ReceiveArgs) -> Result<Status> {
+    match rt.with(|w| w.receive_start(args))? {
         Begun::Nothing | Begun::Parcel(_) => Ok(Status::PROC_NULL),
-        Begun::Engine(started) => finish_receive(rt, started, comm),
+        Begun::Engine(started) => finish_receive(rt, started, args.comm),
     }
 }
 
 #[inline]
 fn finish_receive(rt: &Runtime, started: Started, comm: CommId) -> Result<Status> {
     let outcome = end(rt, started)?;
-    match received(&outcome, comm) {
+    status_of(&outcome, comm)
+}
+
+#[inline]
+fn status_of(outcome: &Outcome, comm: CommId) -> Result<Status> {
+    match received(outcome, comm) {
         (status, None) => Ok(status),
         (status, Some(error)) => Err(error.with_received(status.source, status.tag, status.bytes)),
     }

@@ -58,6 +58,10 @@ impl Links {
             moved |= shm.poll(sink);
             if !shm.losses.is_empty() {
                 self.losses.append(&mut shm.losses);
+            } else if moved && self.turns.wait > 1 {
+                // Somebody waits for this, more likely than for what is under way elsewhere.
+                self.turns.wait -= 1;
+                return true;
             }
         }
         self.turns.wait = self.turns.wait.saturating_sub(1);
