@@ -37,6 +37,8 @@ pub struct World {
     pub buffered: buffered::Buffered,
     pub messages: Table<MessageId, Matched>,
     pub sessions: session::Sessions,
+    /// Which algorithms collectives choose.
+    pub limits: collective::limits::Limits,
     /// Schedules that have run, for the next collectives.
     pub idle: collective::running::Pool<progress::Message>,
     /// `None` before MPI_Init and after MPI_Finalize.
@@ -67,6 +69,7 @@ impl World {
             buffered: buffered::Buffered::default(),
             messages: Table::new(crate::base::id::FIRST_USER),
             sessions: session::Sessions::new(),
+            limits: collective::limits::Limits::DEFAULT,
             idle: collective::running::Pool::default(),
             engine: None,
         }

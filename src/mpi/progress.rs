@@ -3,7 +3,6 @@
 use crate::base::error::{Class, Error, Result};
 use crate::base::id::{CommId, PeerId, RequestId};
 use crate::engine::{Data, End, Engine, Outcome, Pattern, Started, Ticket};
-use crate::mpi::collective::limits::Limits;
 use crate::mpi::collective::running::{self, Port, Rank, Running, State};
 use crate::mpi::collective::{Call, Place};
 use crate::mpi::comm::{self, Comms, COLLECTIVE, LOCAL_PHASE};
@@ -295,7 +294,7 @@ impl World {
             world: self,
             place,
             topology: self.comms.get(comm)?.topology.as_ref(),
-            limits: &Limits::DEFAULT,
+            limits: &self.limits,
             s: &mut running.schedule,
         };
         build(&mut call)?;

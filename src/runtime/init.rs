@@ -11,6 +11,7 @@ use crate::bootstrap::Bootstrap;
 use crate::engine::Engine;
 use crate::fail;
 use crate::mpi::attribute::Owner;
+use crate::mpi::collective::limits::Limits;
 use crate::runtime::process::{Model, Runtime, State};
 use crate::runtime::wireup;
 use crate::transport::links::{Links, Options};
@@ -106,6 +107,7 @@ impl Runtime {
             let engine = Engine::new(links, me, identity.size, settings.eager);
             self.with(|world| {
                 world.begin(engine, identity.size, identity.appnum, identity.universe);
+                world.limits = Limits::of(identity.size, identity.local_size, processors());
                 world.keyvals.deadline_ms = identity.deadline_ms;
             });
         })?;
@@ -215,6 +217,13 @@ impl Courier for Post {
 /// Processors that this process may use.
 pub fn cores() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| n.get() as u32)
+}
+
+/// Processors of this machine, whether this rank may use them or not: all ranks here see the same number.
+fn processors() -> u32 {
+    // SAFETY: no memory is involved.
+    let online = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
+    u32::try_from(online).map_or(1, |n| n.max(1))
 }
 
 impl Runtime {

@@ -31,6 +31,9 @@ const DEAR: u32 = 5;
 /// Looks at a time, where nobody else wants in.
 const SEVERAL: u32 = 8;
 
+/// What is done once in so many rounds of looks, each some microseconds after the other.
+const SELDOM: u32 = 32;
+
 /// Calls that only test, between two looks at whether the peers still live.
 const POKES: u32 = 4096;
 /// The same for naps.
@@ -119,7 +122,7 @@ impl Runtime {
             spins
         };
         let yields = self.patience.yields.load(Ordering::Relaxed);
-        let (mut idle, mut looks) = (0u32, 0u32);
+        let (mut idle, mut looks, mut crowded) = (0u32, 0u32, false);
         let several = if self.gate.is_shared() || spins < SEVERAL {
             1
         } else {
@@ -168,8 +171,12 @@ impl Runtime {
                     };
                     looks = looks.wrapping_add(1);
                     if idle < spins {
+                        if looks.is_multiple_of(SELDOM) {
+                            crowded = self.shares_core();
+                        }
                         // What is dear enough to be the kernel's own work lets the kernel's threads by.
-                        if effort >= several * DEAR && looks.is_multiple_of(32) {
+                        let kernel = effort >= several * DEAR && looks.is_multiple_of(SELDOM);
+                        if crowded || kernel {
                             std::thread::yield_now();
                         }
                     } else if idle < spins + yields {
@@ -180,6 +187,13 @@ impl Runtime {
                 }
             }
         }
+    }
+
+    /// Is the processor that this rank spins on also its peer's?
+    #[cold]
+    fn shares_core(&self) -> bool {
+        let shares = |world: &mut World| world.engine.as_mut().map(|e| e.links.shares_core());
+        self.with(shares).unwrap_or(false)
     }
 
     /// Sleeps until something may have arrived. Where other threads call, the gate must stay open for them: then by

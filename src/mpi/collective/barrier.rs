@@ -1,20 +1,17 @@
 //! MPI_Barrier (MPI-5.0 §6.3).
 
 use crate::base::error::Result;
-use crate::mpi::collective::arguments::Call;
-use crate::mpi::collective::bcast::tree;
-use crate::mpi::collective::schedule::{Data, Rank};
+use crate::mpi::collective::arguments::{Call, Place};
+use crate::mpi::collective::bcast::{flat, tree};
+use crate::mpi::collective::schedule::{Data, Rank, Schedule};
 
-/// Nobody leaves before everybody has come: in round k everyone tells the rank 2^k further (dissemination). Between
-/// groups the first ranks tell each other, then their groups.
+/// Nobody leaves before everybody has come. Between groups the first ranks tell each other, then their groups.
 pub fn barrier(call: &mut Call) -> Result<()> {
     let (s, place) = (&mut *call.s, call.place);
-    let mut distance = 1;
-    while distance < place.size {
-        s.recv(Data::EMPTY, Rank::Local(place.before(distance)));
-        s.send(Data::EMPTY, Rank::Local(place.after(distance)));
-        s.fence_but(1);
-        distance *= 2;
+    if call.limits.crowded && place.size > 2 {
+        at_first(s, place);
+    } else {
+        dissemination(s, place);
     }
     if place.remote.is_some() {
         if place.rank == 0 {
@@ -25,4 +22,28 @@ pub fn barrier(call: &mut Call) -> Result<()> {
         tree(s, place, 0, Data::EMPTY);
     }
     Ok(())
+}
+
+/// In round k everyone tells the rank 2^k further.
+fn dissemination(s: &mut Schedule, place: Place) {
+    let mut distance = 1;
+    while distance < place.size {
+        s.recv(Data::EMPTY, Rank::Local(place.before(distance)));
+        s.send(Data::EMPTY, Rank::Local(place.after(distance)));
+        s.fence_but(1);
+        distance *= 2;
+    }
+}
+
+/// All tell rank 0, which tells all: the fewest messages, and everyone waits once.
+fn at_first(s: &mut Schedule, place: Place) {
+    if place.rank == 0 {
+        for rank in 1..place.size {
+            s.recv(Data::EMPTY, Rank::Local(rank));
+        }
+        s.fence();
+    } else {
+        s.send(Data::EMPTY, Rank::Local(0));
+    }
+    flat(s, place, 0, Data::EMPTY);
 }

@@ -42,8 +42,19 @@ pub fn bcast(
 /// The data of a root of the local group, everywhere in it.
 pub fn everywhere(s: &mut Schedule, limits: &Limits, place: Place, root: u32, data: Data) {
     match limits.bcast(s.size(&data), place.size) {
+        Bcast::Flat => flat(s, place, root, data),
         Bcast::Tree => tree(s, place, root, data),
         Bcast::Split => split(s, place, root, data),
+    }
+}
+
+/// From the root to everybody, whole.
+pub fn flat(s: &mut Schedule, place: Place, root: u32, data: Data) {
+    if place.rank != root {
+        return s.recv(data, Rank::Local(root));
+    }
+    for distance in 1..place.size {
+        s.send(data, Rank::Local(place.after(distance)));
     }
 }
 

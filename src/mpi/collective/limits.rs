@@ -1,8 +1,12 @@
 //! Which algorithm: by what every rank knows to be the same everywhere (bytes, ranks, the operation).
 
-/// Switch points, in bytes where nothing else is said.
+/// Where the ranks are, and switch points, in bytes where nothing else is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// All ranks of the job are on one machine.
+    pub near: bool,
+    /// And they are more than its processors: what counts is the work of all together, and how often one waits for another.
+    pub crowded: bool,
     /// A bcast from here on scatters the data and gathers them everywhere, from 4 ranks on.
     pub bcast_split: usize,
     /// Blocks up to here are gathered and scattered along a tree, from 4 ranks on.
@@ -17,6 +21,10 @@ pub struct Limits {
     pub large_window: u32,
     /// A reduce or allreduce from here on shares the work.
     pub reduce_split: usize,
+    /// Where ranks share processors: a reduce from here on shares the work, and an allreduce of `crowded_ranks` and more
+    /// goes through rank 0 up to a quarter of it.
+    pub crowded_split: usize,
+    pub crowded_ranks: u32,
     /// An allreduce from here on sends the shares round a ring; of ranks that are no power of two from
     /// `allreduce_ring_odd` on.
     pub allreduce_ring: usize,
@@ -25,10 +33,16 @@ pub struct Limits {
     pub scatter_pairs: usize,
     /// Messages whose elements are combined on arrival come in pieces of about this size.
     pub segment: usize,
+    /// The same of what passes from rank to rank along a chain.
+    pub link: usize,
+    /// A scan from here on goes along a chain.
+    pub scan_chain: usize,
 }
 
 impl Limits {
     pub const DEFAULT: Limits = Limits {
+        near: false,
+        crowded: false,
         bcast_split: 64 << 10,
         tree_block: 1 << 10,
         allgather_ring: 64 << 10,
@@ -36,15 +50,31 @@ impl Limits {
         window: 32,
         large_window: 8,
         reduce_split: 16 << 10,
+        crowded_split: 512 << 10,
+        crowded_ranks: 8,
         allreduce_ring: 4 << 20,
         allreduce_ring_odd: 512 << 10,
         scatter_pairs: 64 << 10,
         segment: 256 << 10,
+        link: 64 << 10,
+        scan_chain: 64 << 10,
     };
+
+    /// For so many ranks, of which so many are on this machine, with so many processors.
+    pub fn of(ranks: u32, local: u32, processors: u32) -> Limits {
+        let near = local == ranks;
+        Limits {
+            near,
+            crowded: near && ranks > processors,
+            ..Limits::DEFAULT
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Bcast {
+    /// From the root to everybody.
+    Flat,
     Tree,
     /// Scattered along a tree, then gathered round a ring.
     Split,
@@ -61,6 +91,8 @@ pub enum Allgather {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Allreduce {
+    /// Reduced at rank 0, then told to all.
+    Root,
     /// Whole vectors meet pairwise; keeps the order of ranks.
     Doubling,
     /// Halves are combined, then gathered (Rabenseifner).
@@ -80,7 +112,9 @@ pub enum ReduceScatter {
 
 impl Limits {
     pub fn bcast(&self, bytes: usize, ranks: u32) -> Bcast {
-        if bytes >= self.bcast_split && ranks >= 4 {
+        if self.crowded {
+            Bcast::Flat
+        } else if bytes >= self.bcast_split && ranks >= 4 {
             Bcast::Split
         } else {
             Bcast::Tree
@@ -89,7 +123,12 @@ impl Limits {
 
     /// May blocks of this size pass through others on their way to or from a root?
     pub fn tree(&self, block: usize, ranks: u32) -> bool {
-        block <= self.tree_block && ranks >= 4
+        block <= self.tree_block && ranks >= 4 && !self.crowded
+    }
+
+    /// Does a scan go along a chain, rather than by doubling?
+    pub fn chain(&self, bytes: usize, ranks: u32) -> bool {
+        self.crowded || ranks == 2 || (self.near && ranks <= 8) || bytes >= self.scan_chain
     }
 
     /// `even`: all blocks are equal.
@@ -119,7 +158,15 @@ impl Limits {
 
     /// May a reduction of this many elements be shared among the ranks? `free`: any order and any cut will do.
     pub fn share(&self, bytes: usize, count: usize, ranks: u32, free: bool) -> bool {
-        free && bytes >= self.reduce_split && count >= ranks as usize
+        let split = match self.crowded {
+            true => self.crowded_split,
+            false => self.reduce_split,
+        };
+        free && bytes >= split && count >= ranks as usize
+    }
+
+    fn through_root(&self, bytes: usize, ranks: u32) -> bool {
+        self.crowded && ranks >= self.crowded_ranks && bytes < self.crowded_split / 4
     }
 
     pub fn allreduce(&self, bytes: usize, count: usize, ranks: u32, free: bool) -> Allreduce {
@@ -128,7 +175,9 @@ impl Limits {
         } else {
             self.allreduce_ring_odd
         };
-        if !self.share(bytes, count, ranks, free) {
+        if self.through_root(bytes, ranks) {
+            Allreduce::Root
+        } else if !free || bytes < self.reduce_split || count < ranks as usize {
             Allreduce::Doubling
         } else if bytes >= ring && ranks > 2 {
             Allreduce::Ring

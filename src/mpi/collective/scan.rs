@@ -3,8 +3,9 @@
 use crate::base::error::Result;
 use crate::base::id::{DatatypeId, OpId};
 use crate::fail;
-use crate::mpi::collective::arguments::Call;
-use crate::mpi::collective::schedule::Rank;
+use crate::mpi::collective::arguments::{Call, Place};
+use crate::mpi::collective::schedule::{Rank, Schedule};
+use crate::mpi::collective::vector::Vector;
 
 /// Elements of ranks 0 to this one combined.
 pub fn scan(
@@ -30,7 +31,6 @@ pub fn exscan(
     any(call, sendbuf, recvbuf, (count, datatype, op), false)
 }
 
-/// In round k, ranks that differ in bit k swap the sums of their runs of 2^k ranks. Keeps the order of ranks.
 fn any(
     call: &mut Call,
     sendbuf: *mut u8,
@@ -47,6 +47,78 @@ fn any(
         return Ok(());
     }
     let (s, place) = (&mut *call.s, call.place);
+    if call.limits.chain(v.size(), place.size) {
+        let v = Vector {
+            segment: (call.limits.link / v.ty.size().max(1)).max(1),
+            ..v
+        };
+        chain(s, place, own, result, &v, inclusive);
+    } else {
+        doubling(s, place, own, result, &v, inclusive);
+    }
+    Ok(())
+}
+
+/// Each rank takes in what those before it have, and passes it on with its own, in pieces. Keeps the order of ranks.
+fn chain(
+    s: &mut Schedule,
+    place: Place,
+    own: *mut u8,
+    result: *mut u8,
+    v: &Vector,
+    inclusive: bool,
+) {
+    let (first, last) = (place.rank == 0, place.rank + 1 == place.size);
+    let (before, next) = (place.before(1), Rank::Local(place.after(1)));
+    // Where the elements before this rank's arrive, and where they meet its own, as the right operand or as either.
+    let (into, sum) = match (inclusive, first) {
+        (true, true) => (result, result),
+        (true, false) if v.commute && own != result => (result, result),
+        (true, false) => (v.scratch(s, v.count), result),
+        (false, _) if last => (result, std::ptr::null_mut()),
+        (false, true) => (result, own),
+        (false, false) => (result, v.scratch(s, v.count)),
+    };
+    let direct = into == sum && !first;
+    if !sum.is_null() && sum != own && !direct {
+        v.copy(s, own, sum);
+    }
+    let pieces = v.pieces(v.count);
+    if !first {
+        for piece in 0..pieces {
+            let (i, end) = v.piece(v.count, piece);
+            let data = v.data(s, into, i, end - i);
+            s.recv(data, Rank::Local(before));
+        }
+    }
+    // Of those above, what was started last but for one: so many are not waited for with every piece.
+    let open = if first { 0 } else { pieces as u32 - 1 };
+    for piece in 0..pieces {
+        let (i, end) = v.piece(v.count, piece);
+        if !first {
+            s.fence_but(if last { open - piece as u32 } else { open });
+            if direct {
+                s.reduce(v.at(own, i), v.at(into, i), end - i);
+            } else if !sum.is_null() {
+                s.reduce(v.at(into, i), v.at(sum, i), end - i);
+            }
+        }
+        if !last {
+            let data = v.data(s, sum, i, end - i);
+            s.send(data, next);
+        }
+    }
+}
+
+/// In round k, ranks that differ in bit k swap the sums of their runs of 2^k ranks. Keeps the order of ranks.
+fn doubling(
+    s: &mut Schedule,
+    place: Place,
+    own: *mut u8,
+    result: *mut u8,
+    v: &Vector,
+    inclusive: bool,
+) {
     // Of this rank's run, as far as it has met; the result are the runs before it (and its own elements).
     let (mut run, mut into) = (std::ptr::null_mut(), std::ptr::null_mut());
     if place.size > 1 {
@@ -81,5 +153,4 @@ fn any(
         }
         mask *= 2;
     }
-    Ok(())
 }

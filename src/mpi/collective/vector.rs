@@ -62,7 +62,7 @@ impl Vector {
     }
 
     /// How many pieces a part of so many elements comes in.
-    fn pieces(&self, count: usize) -> usize {
+    pub fn pieces(&self, count: usize) -> usize {
         if self.free {
             // Less than half is not worth a piece of its own.
             ((count + self.segment / 2) / self.segment).max(1)
@@ -72,7 +72,7 @@ impl Vector {
     }
 
     /// Begin and end of a piece; empty behind the last.
-    fn piece(&self, count: usize, piece: usize) -> (usize, usize) {
+    pub fn piece(&self, count: usize, piece: usize) -> (usize, usize) {
         let pieces = self.pieces(count);
         let begin = |piece: usize| {
             if piece >= pieces {

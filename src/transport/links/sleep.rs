@@ -29,6 +29,11 @@ impl Links {
         }
     }
 
+    /// Does a peer of this machine wait on the same processor as this rank?
+    pub fn shares_core(&mut self) -> bool {
+        self.shm.as_mut().is_some_and(|shm| shm.shares_core())
+    }
+
     /// A device that nobody uses does not wake this rank up when it is gone; but its removal may wait for all who have it
     /// open.
     fn glance_at_device(&mut self) {

@@ -1,6 +1,8 @@
 //! Shared memory: each rank owns a segment with a ring for each sender. A sender maps the receiver's segment and writes
 //! records; no system call is made unless somebody sleeps.
 
+mod cores;
+mod fence;
 pub mod fetch;
 mod ring;
 mod segment;
@@ -30,6 +32,8 @@ const NAP: Duration = if cfg!(test) {
 };
 /// How long a rank sleeps that somebody cannot wake.
 const BLIND: Duration = Duration::from_millis(1);
+/// How often a rank may look for a processor of its own.
+const MOVES: Duration = Duration::from_millis(5);
 /// Processes looked at in one watch.
 const WATCHED: usize = 32;
 
@@ -70,11 +74,15 @@ pub struct Shm {
     activations: u32,
     waker: Option<Waker>,
     cma: bool,
+    /// This process passes the barriers of others, and makes them.
+    fences: bool,
     /// Peers whose ring was full.
     busy: Vec<u32>,
     /// Processes that ended; reported when their rings are empty.
     dying: Vec<u32>,
     watched: Instant,
+    /// When this rank left a processor to another one.
+    moved: Option<Instant>,
     next_watched: usize,
     pub(super) losses: Vec<(PeerId, String)>,
 }
@@ -102,6 +110,13 @@ impl Shm {
         if options.config.cma {
             fetch::allow();
         }
+        let fences = fence::register();
+        segment
+            .map
+            .head()
+            .fences
+            .0
+            .store(u32::from(fences), Ordering::Release);
         Ok(Shm {
             me: options.me.0,
             job: options.job,
@@ -111,9 +126,11 @@ impl Shm {
             activations: 0,
             waker,
             cma: options.config.cma,
+            fences,
             busy: Vec::new(),
             dying: Vec::new(),
             watched: Instant::now(),
+            moved: None,
             next_watched: 0,
             losses: Vec::new(),
         })
@@ -174,8 +191,9 @@ impl Shm {
         // as long as `map`, which lives beside the producer.
         let producer =
             unsafe { Producer::new(map.ring(self.me), map.control(self.me), map.layout.ring) };
+        let light = self.fences && head.fences.0.load(Ordering::Acquire) == 1;
         self.peers[at] = Some(Box::new(Peer {
-            producer,
+            producer: producer.without_fence(light),
             name,
             pid: address.pid,
             start: match seen {
@@ -377,12 +395,54 @@ impl Shm {
         self.segment.expect(local);
     }
 
+    /// Says on which processor this rank waits. Does one of those to whom it talks wait on the same? Then whoever spins
+    /// keeps the other from sending what it waits for. Of two such the one of the higher rank goes elsewhere, if it may.
+    #[cold]
+    pub fn shares_core(&mut self) -> bool {
+        let claim = |shm: &Shm| {
+            let core = cores::current();
+            let number = core.map_or(0, |core| core + 1);
+            shm.segment
+                .map
+                .head()
+                .core
+                .0
+                .store(number, Ordering::Relaxed);
+            core
+        };
+        let Some(core) = claim(self) else {
+            return false;
+        };
+        let place = |p: &Peer| p.map.head().core.0.load(Ordering::Relaxed).checked_sub(1);
+        let others = || {
+            self.peers
+                .iter()
+                .zip(0..)
+                .filter_map(|(p, rank)| Some((place(p.as_deref()?)?, rank)))
+        };
+        let Some((_, rank)) = others().find(|&(other, _)| other == core) else {
+            return false;
+        };
+        let now = Instant::now();
+        if rank > self.me || self.moved.is_some_and(|before| now - before < MOVES) {
+            return true;
+        }
+        let taken: Vec<u32> = others().map(|(core, _)| core).collect();
+        self.moved = Some(now);
+        let moved = cores::leave(core, &taken);
+        claim(self);
+        !moved
+    }
+
     /// Announces sleep and looks once more; false: there is something to do. Must be followed by [`Shm::awake`].
     pub fn doze(&mut self, how: u32) -> bool {
         let head = self.segment.map.head();
         // From here on senders wake. All in one order with their publishing: either they see the announcement, or the
         // looks below see what they published.
         head.sleeping.0.store(how, Ordering::SeqCst);
+        if self.fences {
+            fence::everywhere();
+        }
         let mut quiet = head.activations.0.load(Ordering::SeqCst) == self.activations
             && self.dying.is_empty()
             && self.losses.is_empty();

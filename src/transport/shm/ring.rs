@@ -8,7 +8,7 @@
 //! remembers those lines (`dirty`) and zeroes the word *behind* a record before it publishes the record.
 
 use crate::wire::frame::{Header, HEADER};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{compiler_fence, AtomicU32, AtomicU64, Ordering};
 
 /// Bytes of a cache line.
 pub const LINE: usize = 64;
@@ -63,6 +63,8 @@ pub struct Producer {
     limit: u64,
     /// Bit by line: a payload lies over its first word.
     dirty: Box<[u64]>,
+    /// The consumer sees to the order of what is published and its own sleep: see `fence`.
+    light: bool,
 }
 
 // SAFETY: the pointers lead into a mapping of the process that outlives the end (its owner holds both).
@@ -80,7 +82,14 @@ impl Producer {
             tail: 0,
             limit: size as u64,
             dirty: vec![0; (size / LINE).div_ceil(64)].into_boxed_slice(),
+            light: false,
         }
+    }
+
+    /// As told: nothing that comes after a record need wait until it is visible.
+    pub fn without_fence(mut self, light: bool) -> Producer {
+        self.light = light;
+        self
     }
 
     #[inline(always)]
@@ -132,9 +141,16 @@ impl Producer {
             self.soil(at / LINE + 1, record / LINE - 1);
         }
         self.cleanse((at + record) & (self.size - 1));
-        // Publishes the record. Sequentially consistent, because the next thing the sender does is to look whether the
-        // receiver sleeps, and the receiver says so and then looks at this word: one of the two sees the other.
-        self.word(at).store(record as u64, Ordering::SeqCst);
+        // Publishes the record. The next thing the sender does is to look whether the receiver sleeps, and the receiver
+        // says so and then looks at this word: one of the two must see the other. Either this store is sequentially
+        // consistent, or the receiver has all senders pass a barrier between the two (then only the compiler must not
+        // exchange store and look).
+        if self.light {
+            self.word(at).store(record as u64, Ordering::Release);
+            compiler_fence(Ordering::SeqCst);
+        } else {
+            self.word(at).store(record as u64, Ordering::SeqCst);
+        }
         self.tail += record as u64;
         true
     }

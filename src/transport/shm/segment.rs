@@ -10,7 +10,7 @@ use std::ffi::CString;
 use std::io;
 use std::sync::atomic::{AtomicU32, AtomicU8, Ordering};
 
-const MAGIC: u64 = u64::from_le_bytes(*b"mayfly01");
+const MAGIC: u64 = u64::from_le_bytes(*b"mayfly02");
 const PAGE: usize = 4096;
 
 /// What others must know of a segment and its owner.
@@ -37,6 +37,10 @@ pub struct Head {
     pub socket: Line,
     /// 1 when the owner has closed its links in good order.
     pub closed: Line,
+    /// 1 when the owner, before it sleeps, makes a barrier in all registered processes: see `fence`.
+    pub fences: Line,
+    /// The processor that the owner waited on last, and 1 more; 0: it has not waited yet.
+    pub core: Line,
 }
 
 /// A number in a cache line pair of its own (neighbouring lines are fetched together).

@@ -17,6 +17,8 @@ use std::ops::Range;
 
 /// Everything small is already large, and cut into small pieces.
 const SPLIT: Limits = Limits {
+    near: false,
+    crowded: false,
     bcast_split: 1,
     tree_block: 0,
     allgather_ring: 1,
@@ -24,10 +26,21 @@ const SPLIT: Limits = Limits {
     window: 1,
     large_window: 1,
     reduce_split: 1,
+    crowded_split: 64,
+    crowded_ranks: 3,
     allreduce_ring: usize::MAX,
     allreduce_ring_odd: usize::MAX,
     scatter_pairs: 1,
     segment: 16,
+    link: 16,
+    scan_chain: 1,
+};
+
+/// More ranks than processors.
+const CROWDED: Limits = Limits {
+    near: true,
+    crowded: true,
+    ..SPLIT
 };
 
 /// The same with rings.
@@ -107,7 +120,7 @@ fn everywhere(inter: bool, case: impl Fn(&Stock, &Limits, &Cast, &mut Random)) {
         for round in 0..rounds {
             let mut random = Random::new(1 + i as u64 * 1000 + round);
             let cast = Cast { groups: vec![size] };
-            let limits = *random.pick(&[Limits::DEFAULT, SPLIT, RINGS, WHOLE]);
+            let limits = *random.pick(&[Limits::DEFAULT, SPLIT, RINGS, WHOLE, CROWDED]);
             case(&stock, &limits, &cast, &mut random);
         }
     }
@@ -115,7 +128,7 @@ fn everywhere(inter: bool, case: impl Fn(&Stock, &Limits, &Cast, &mut Random)) {
         for round in 0..80 {
             let mut random = Random::new(50_000 + round);
             let groups = vec![1 + random.below(9) as u32, 1 + random.below(9) as u32];
-            let limits = *random.pick(&[Limits::DEFAULT, SPLIT, RINGS, WHOLE]);
+            let limits = *random.pick(&[Limits::DEFAULT, SPLIT, RINGS, WHOLE, CROWDED]);
             case(&stock, &limits, &Cast { groups }, &mut random);
         }
     }
