@@ -5,7 +5,7 @@
 use crate::base::id::PeerId;
 use crate::engine::data::Data;
 use crate::engine::operation::Outcome;
-use crate::engine::{deliver, receiving, Core, Engine, Pattern, Ticket};
+use crate::engine::{deliver, receiving, Core, Engine, Pattern, Run, Ticket};
 use crate::wire::frame::Header;
 
 /// How it stands.
@@ -64,7 +64,7 @@ impl Engine {
     #[inline]
     pub fn block(
         &mut self,
-        (buffer, room): (*mut u8, usize),
+        (buffer, room): Run,
         context: u64,
         pattern: Pattern,
         from: Option<PeerId>,

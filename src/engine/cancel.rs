@@ -1,8 +1,8 @@
 //! Cancelling: a receive that nothing has matched, a send that nobody has matched (MPI-5.0 §3.8.4).
 
 use crate::base::id::PeerId;
-use crate::engine::operation::{End, State, Ticket};
-use crate::engine::{Body, Core, Engine};
+use crate::engine::operation::{End, Operation, State, Ticket};
+use crate::engine::{receiving, Body, Core, Data, Engine};
 use crate::wire::frame::{Header, Kind, EXPOSED};
 
 /// In an answer: neither forgotten now nor being read.
@@ -52,12 +52,29 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Asks for a message back that left by [`Engine::send_recallable`]: the operation that ends cancelled, or fine.
+    pub fn recall(&mut self, to: PeerId, context: u64, serial: u64) -> Ticket {
+        let operation = Operation {
+            state: State::Complete,
+            send: true,
+            cookie: serial,
+            ..receiving(Data::empty(), context, Some(to))
+        };
+        let ticket = self.core.operations.insert(operation);
+        self.cancel(ticket);
+        ticket
+    }
+}
+
 impl Core {
     /// A sender asks for its message back.
     pub(super) fn on_cancel(&mut self, from: PeerId, header: &Header) {
         let found = self.contexts.get_mut(header.context).and_then(|q| {
             q.take_where(|m| {
-                m.from == from && m.request == header.request && m.serial == header.cookie
+                // An eager one is known by its number, an announced one, which has none, by its request.
+                let same = m.serial != 0 || m.request == header.request;
+                m.from == from && m.serial == header.cookie && same
             })
         });
         if let Some(message) = &found {

@@ -20,11 +20,22 @@ impl Core {
     fn may_eager(&self, links: &mut Links, to: PeerId, bytes: usize) -> bool {
         bytes <= self.eager
             && self.peers[to.0 as usize].credit >= bytes + ENVELOPE
-            && (bytes <= SMALLEST || bytes <= links.max_payload(to))
+            && (bytes <= SMALLEST || bytes <= self.most(links, to))
     }
 
-    /// The fast path: sends at once and remembers nothing. False: not now.
+    /// What may go to this peer in one frame, as the user or as the links want it.
+    #[inline(never)]
+    fn most(&self, links: &mut Links, to: PeerId) -> usize {
+        match self.wished {
+            true => links.max_payload(to),
+            false => links.max_eager(to),
+        }
+    }
+
+    /// The fast path: sends at once and remembers nothing. `cookie`: the serial number by which it may be recalled, or 0.
+    /// False: not now.
     #[inline]
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn try_forgotten(
         &mut self,
         links: &mut Links,
@@ -33,6 +44,7 @@ impl Core {
         context: u64,
         source: u32,
         tag: i32,
+        cookie: u64,
     ) -> bool {
         let peer = &self.peers[to.0 as usize];
         if !peer.sends.is_empty()
@@ -48,6 +60,7 @@ impl Core {
             tag,
             total: data.bytes as u64,
             request: FORGOTTEN,
+            cookie,
             ..Header::new(Kind::Eager)
         };
         if links.send(to, &header, |slot| data.read(0, slot)) != Sent::Done {

@@ -66,25 +66,23 @@ const ANY_SOURCE: usize = 2;
 /// The four bins a message can stand in: exact, any tag, any source, both.
 const VIEWS: usize = 4;
 
-fn views(source: u32, tag: i32) -> [Pattern; VIEWS] {
-    [
-        Pattern {
-            source: Some(source),
-            tag: Some(tag),
-        },
-        Pattern {
-            source: Some(source),
-            tag: None,
-        },
-        Pattern {
-            source: None,
-            tag: Some(tag),
-        },
-        Pattern {
-            source: None,
-            tag: None,
-        },
-    ]
+/// What a message of this source and tag is looked for by, in a view.
+#[inline(always)]
+fn seen(source: u32, tag: i32, view: usize) -> Pattern {
+    Pattern {
+        source: (view & ANY_SOURCE == 0).then_some(source),
+        tag: (view & ANY_TAG == 0).then_some(tag),
+    }
+}
+
+/// The views of a set.
+#[inline(always)]
+fn views_of(mut set: u8) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let view = set.trailing_zeros() as usize;
+        set &= set.wrapping_sub(1);
+        (view < VIEWS).then_some(view)
+    })
 }
 
 /// A doubly linked list's ends.
@@ -115,6 +113,8 @@ struct Store<T> {
     bins: Map<u128, u32>,
     ends: Vec<Bin>,
     spare_bins: Vec<u32>,
+    /// The bin that was looked up last.
+    recent: (u128, u32),
     order: u64,
     len: usize,
     /// The only node, when it stands in no bin.
@@ -129,6 +129,7 @@ impl<T> Store<T> {
             bins: Map::default(),
             ends: Vec::new(),
             spare_bins: Vec::new(),
+            recent: (0, NONE),
             order: 0,
             len: 0,
             lone: NONE,
@@ -182,10 +183,8 @@ impl<T> Store<T> {
     fn settle(&mut self, index: u32) {
         let node = &self.nodes[index as usize];
         let (source, tag, in_views) = (node.source, node.tag, node.in_views);
-        for (view, pattern) in views(source, tag).into_iter().enumerate() {
-            if in_views & 1 << view != 0 {
-                self.append(view, pattern.code(), index);
-            }
+        for view in views_of(in_views) {
+            self.append(view, seen(source, tag, view).code(), index);
         }
     }
 
@@ -203,18 +202,21 @@ impl<T> Store<T> {
     fn unsettle(&mut self, index: u32) {
         let node = &self.nodes[index as usize];
         let (source, tag, in_views) = (node.source, node.tag, node.in_views);
-        for (view, pattern) in views(source, tag).into_iter().enumerate() {
-            if in_views & 1 << view != 0 {
-                self.unlink(view, pattern.code(), index);
-            }
+        for view in views_of(in_views) {
+            self.unlink(view, seen(source, tag, view), index);
         }
     }
 
-    fn append(&mut self, view: usize, key: u128, index: u32) {
+    /// The bin of a pattern, made where there is none. Most come for the same one again.
+    #[inline]
+    fn bin(&mut self, key: u128) -> u32 {
         const EMPTY: Bin = Bin {
             head: NONE,
             tail: NONE,
         };
+        if self.recent.1 != NONE && self.recent.0 == key {
+            return self.recent.1;
+        }
         let place = match self.bins.entry(key) {
             Entry::Occupied(place) => *place.get(),
             Entry::Vacant(slot) => *slot.insert(match self.spare_bins.pop() {
@@ -225,6 +227,12 @@ impl<T> Store<T> {
                 }
             }),
         };
+        self.recent = (key, place);
+        place
+    }
+
+    fn append(&mut self, view: usize, key: u128, index: u32) {
+        let place = self.bin(key);
         let bin = &mut self.ends[place as usize];
         let tail = bin.tail;
         bin.tail = index;
@@ -239,15 +247,19 @@ impl<T> Store<T> {
         node.bins[view] = place;
     }
 
+    #[inline]
     fn head(&self, key: u128) -> Option<u32> {
-        let place = *self.bins.get(&key)?;
+        let place = match self.recent {
+            (recent, place) if place != NONE && recent == key => place,
+            _ => *self.bins.get(&key)?,
+        };
         let head = self.ends[place as usize].head;
         (head != NONE).then_some(head)
     }
 
     /// Takes the node out of the bin of one view. Empty bins stay while few, so that a steady pattern of tags does
     /// not insert and remove for ever.
-    fn unlink(&mut self, view: usize, key: u128, index: u32) {
+    fn unlink(&mut self, view: usize, pattern: Pattern, index: u32) {
         let node = &self.nodes[index as usize];
         let ((before, after), place) = (node.links[view], node.bins[view]);
         let bin = &mut self.ends[place as usize];
@@ -265,8 +277,9 @@ impl<T> Store<T> {
             self.nodes[after as usize].links[view].0 = before;
         }
         if emptied && self.bins.len() > 64 {
-            self.bins.remove(&key);
+            self.bins.remove(&pattern.code());
             self.spare_bins.push(place);
+            self.recent.1 = NONE;
         }
     }
 
@@ -366,11 +379,11 @@ impl<R, M> Context<R, M> {
     #[inline(never)]
     fn match_in_bins(&mut self, source: u32, tag: i32) -> Option<R> {
         let mut best: Option<(u64, usize, u32)> = None;
-        for (view, pattern) in views(source, tag).into_iter().enumerate() {
+        for view in 0..VIEWS {
             if self.posted_by_view[view] == 0 {
                 continue;
             }
-            if let Some(index) = self.posted.head(pattern.code()) {
+            if let Some(index) = self.posted.head(seen(source, tag, view).code()) {
                 let order = self.posted.nodes[index as usize].order;
                 if best.is_none_or(|b| order < b.0) {
                     best = Some((order, view, index));
@@ -419,8 +432,9 @@ impl<R, M> Context<R, M> {
                 let node = &self.unexpected.nodes[index as usize];
                 (node.source, node.tag)
             };
-            for (view, other) in views(source, tag).into_iter().enumerate().skip(1) {
-                self.unexpected.append(view, other.code(), index);
+            for view in 1..VIEWS {
+                self.unexpected
+                    .append(view, seen(source, tag, view).code(), index);
             }
         }
     }

@@ -99,6 +99,8 @@ pub struct Core {
     window: usize,
     /// Largest eager payload; 0: the link's own.
     eager: usize,
+    /// The user has said how large that is.
+    wished: bool,
     /// Spare buffers for unexpected payloads.
     pool: Vec<Vec<u8>>,
     /// Peers that were lost, first one first.
@@ -118,6 +120,9 @@ pub struct Core {
     /// Eager messages sent that may be cancelled.
     serial: u64,
 }
+
+/// A run of memory: its first byte, and bytes.
+pub type Run = (*mut u8, usize);
 
 /// Memory that all peers together may fill with unexpected messages, bytes, as far as the floor per peer allows.
 const UNEXPECTED: usize = 256 << 20;
@@ -142,6 +147,7 @@ impl Engine {
             } else {
                 eager.min(window / 4)
             },
+            wished: eager != 0,
             pool: Vec::new(),
             lost: Vec::new(),
             parted: false,
@@ -185,7 +191,7 @@ impl Engine {
         if severed.is_none()
             && !tracked
             && !synchronous
-            && core.try_forgotten(links, &data, to, context, source, tag)
+            && core.try_forgotten(links, &data, to, context, source, tag, 0)
         {
             return Started::Done(outcome);
         }
@@ -225,16 +231,45 @@ impl Engine {
     #[inline(always)]
     pub fn send_at_once(
         &mut self,
-        (buffer, bytes): (*mut u8, usize),
+        run: Run,
         to: PeerId,
         context: u64,
         source: u32,
         tag: i32,
     ) -> bool {
+        self.send_numbered(run, to, context, source, tag, 0)
+    }
+
+    /// The same of a message that may be recalled ([`Engine::recall`]): its serial number.
+    #[inline(always)]
+    pub fn send_recallable(
+        &mut self,
+        run: Run,
+        to: PeerId,
+        context: u64,
+        source: u32,
+        tag: i32,
+    ) -> Option<u64> {
+        let serial = self.core.serial + 1;
+        let sent = self.send_numbered(run, to, context, source, tag, serial);
+        self.core.serial += u64::from(sent);
+        sent.then_some(serial)
+    }
+
+    #[inline(always)]
+    fn send_numbered(
+        &mut self,
+        (buffer, bytes): Run,
+        to: PeerId,
+        context: u64,
+        source: u32,
+        tag: i32,
+        serial: u64,
+    ) -> bool {
         let Engine { links, core } = self;
         let data = Data::dense(buffer, bytes);
         core.severed(context).is_none()
-            && core.try_forgotten(links, &data, to, context, source, tag)
+            && core.try_forgotten(links, &data, to, context, source, tag, serial)
     }
 
     /// Starts a receive. `from`: the process behind the pattern's source, when it names one. One that nothing can

@@ -28,8 +28,7 @@ impl Ticket {
     }
 }
 
-/// Stands for "no request" on the wire: a send that its sender has forgotten.
-pub const FORGOTTEN: u32 = u32::MAX;
+pub use crate::wire::frame::FORGOTTEN;
 
 /// How an operation ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

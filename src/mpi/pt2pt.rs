@@ -4,9 +4,10 @@
 use crate::base::constant::{ANY_SOURCE, ANY_TAG, PROC_NULL, TAG_MAX};
 use crate::base::error::{Class, Error, Object, Result};
 use crate::base::id::{CommId, DatatypeId, PeerId};
-use crate::engine::{Data, End, Layout, Outcome, Pattern, Started};
+use crate::engine::{Data, End, Layout, Outcome, Pattern, Run, Started};
 use crate::fail;
 use crate::mpi::datatype::{self, Datatype, Types};
+use crate::mpi::request::Active;
 use crate::mpi::{Status, World};
 
 /// The four sending modes (MPI-5.0 §3.4).
@@ -98,12 +99,7 @@ pub fn data(types: &Types, buffer: *mut u8, count: i64, datatype: DatatypeId) ->
 /// Of dense data, where nothing is wrong with them, the first byte and their number: what [`data`] would give, for calls in
 /// which all is in order.
 #[inline(always)]
-fn plain(
-    types: &Types,
-    buffer: *mut u8,
-    count: i64,
-    datatype: DatatypeId,
-) -> Option<(*mut u8, usize)> {
+fn plain(types: &Types, buffer: *mut u8, count: i64, datatype: DatatypeId) -> Option<Run> {
     let ty = types.find(datatype).filter(|ty| ty.is_committed())?;
     let count = usize::try_from(count).ok()?;
     let bytes = ty.size().checked_mul(count)?;
@@ -112,22 +108,36 @@ fn plain(
 }
 
 impl World {
-    /// A blocking send that can leave at once, and with which nothing is wrong: it is over. False: nothing was done.
+    /// Of a send of dense data to a process, with which nothing is wrong: the data, the process, context and our rank.
+    #[inline(always)]
+    fn straight(&self, args: &SendArgs) -> Option<(Run, PeerId, u64, u32)> {
+        if !matches!(args.mode, Mode::Standard | Mode::Ready) || args.tag < 0 || args.dest < 0 {
+            return None;
+        }
+        let comm = self.comms.table.get(args.comm)?;
+        let peer = *comm.targets().members.get(args.dest as usize)?;
+        let run = plain(&self.types, args.buffer, args.count, args.datatype)?;
+        Some((run, peer, comm.context, comm.rank))
+    }
+
+    /// A blocking send that can leave at once: it is over. False: nothing was done.
     #[inline(always)]
     pub fn send_at_once(&mut self, args: &SendArgs) -> bool {
-        if !matches!(args.mode, Mode::Standard | Mode::Ready) || args.tag < 0 || args.dest < 0 {
-            return false;
+        match (self.straight(args), &mut self.engine) {
+            (Some((run, peer, context, rank)), Some(engine)) => {
+                engine.send_at_once(run, peer, context, rank, args.tag)
+            }
+            _ => false,
         }
-        let (Some(comm), Some(engine)) = (self.comms.table.get(args.comm), &mut self.engine) else {
-            return false;
-        };
-        let Some(&peer) = comm.targets().members.get(args.dest as usize) else {
-            return false;
-        };
-        match plain(&self.types, args.buffer, args.count, args.datatype) {
-            Some(run) => engine.send_at_once(run, peer, comm.context, comm.rank, args.tag),
-            None => false,
-        }
+    }
+
+    /// The same of a nonblocking one, which may be cancelled.
+    #[inline(always)]
+    pub fn send_recallable(&mut self, args: &SendArgs) -> Option<Active> {
+        let (run, peer, context, rank) = self.straight(args)?;
+        let engine = self.engine.as_mut()?;
+        let serial = engine.send_recallable(run, peer, context, rank, args.tag)?;
+        Some(Active::Sent(peer, context, serial))
     }
 
     /// Begins a blocking receive that needs no operation, and with which nothing is wrong ([`Engine::unblock`] tells its

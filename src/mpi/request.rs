@@ -50,6 +50,8 @@ pub enum Template {
 pub enum Active {
     Ticket(Ticket),
     Over(Status, Option<Error>),
+    /// A send that has left: to whom, on which context, and its serial number, to cancel it.
+    Sent(PeerId, u64, u64),
     /// A buffered send: over for the program; the parcel's serial number, to cancel it.
     Parcel(u64),
     /// A buffered send that was asked to be cancelled, with its message's memory.
@@ -197,7 +199,7 @@ pub enum Taken {
 impl World {
     fn half_over(&self, half: &Half) -> bool {
         match &half.active {
-            Active::Over(..) | Active::Parcel(_) => true,
+            Active::Over(..) | Active::Sent(..) | Active::Parcel(_) => true,
             Active::Ticket(ticket) | Active::Recalled(ticket, _) => self
                 .engine
                 .as_ref()
@@ -208,7 +210,7 @@ impl World {
     fn half_status(&self, half: &Half) -> Status {
         match &half.active {
             Active::Over(status, _) => *status,
-            Active::Parcel(_) => Status::EMPTY,
+            Active::Sent(..) | Active::Parcel(_) => Status::EMPTY,
             Active::Ticket(ticket) | Active::Recalled(ticket, _) => {
                 let outcome = self.engine.as_ref().and_then(|e| e.peek(*ticket));
                 let read = if half.send { sent } else { received };
@@ -221,7 +223,7 @@ impl World {
     fn take_half(&mut self, half: Half) -> (Status, Option<Error>) {
         match half.active {
             Active::Over(status, error) => (status, error),
-            Active::Parcel(_) => (Status::EMPTY, None),
+            Active::Sent(..) | Active::Parcel(_) => (Status::EMPTY, None),
             Active::Ticket(ticket) | Active::Recalled(ticket, _) => {
                 let outcome = self.engine.as_mut().and_then(|e| e.test(ticket));
                 let read = if half.send { sent } else { received };
@@ -233,7 +235,7 @@ impl World {
     /// The operation goes on without anybody to ask for it.
     fn abandon_half(&mut self, half: Half) {
         match half.active {
-            Active::Over(..) | Active::Parcel(_) => {}
+            Active::Over(..) | Active::Sent(..) | Active::Parcel(_) => {}
             Active::Ticket(ticket) => {
                 if let Some(engine) = &mut self.engine {
                     engine.abandon(ticket);
@@ -265,10 +267,14 @@ impl World {
                 active = Active::Recalled(parcel.ticket, parcel.memory);
             }
         }
-        if let (Active::Ticket(ticket) | Active::Recalled(ticket, _), Some(engine)) =
-            (&active, &mut self.engine)
-        {
-            engine.cancel(*ticket);
+        match (&active, &mut self.engine) {
+            (Active::Ticket(ticket) | Active::Recalled(ticket, _), Some(engine)) => {
+                engine.cancel(*ticket);
+            }
+            (&Active::Sent(peer, context, serial), Some(engine)) => {
+                active = Active::Ticket(engine.recall(peer, context, serial));
+            }
+            _ => {}
         }
         Half { active, comm, send }
     }
@@ -277,9 +283,19 @@ impl World {
 impl World {
     /// A request for a started send or receive.
     pub fn request_for(&mut self, begun: Begun, comm: CommId, send: bool) -> RequestId {
-        self.requests
-            .table
-            .insert(Request::Plain(Half::new(begun, comm, send)))
+        let half = Half::new(begun, comm, send);
+        self.requests.table.insert(Request::Plain(half))
+    }
+
+    /// A request for a send that has left.
+    #[inline(always)]
+    pub fn request_for_sent(&mut self, active: Active, comm: CommId) -> RequestId {
+        let half = Half {
+            active,
+            comm,
+            send: true,
+        };
+        self.requests.table.insert(Request::Plain(half))
     }
 
     /// Is it complete (or null, or inactive)? The second answer: is it active at all?
@@ -297,6 +313,11 @@ impl World {
             Request::Collective(collective) => (collective.is_over(), collective.is_active()),
             Request::Generalized(generalized) => (generalized.complete, true),
         })
+    }
+
+    /// Does user code have to be asked how this one ended?
+    pub fn asks_user(&self, id: RequestId) -> bool {
+        matches!(self.requests.table.get(id), Some(Request::Generalized(_)))
     }
 
     /// The status of a complete request, which stays as it is (MPI_Request_get_status). `None`: ask the user's code.
@@ -425,7 +446,7 @@ impl World {
         };
         let half = |half: &Half| match &half.active {
             Active::Over(_, error) => is_loss(error.as_ref()),
-            Active::Parcel(_) => false,
+            Active::Sent(..) | Active::Parcel(_) => false,
             Active::Ticket(ticket) | Active::Recalled(ticket, _) => engine
                 .peek(*ticket)
                 .is_some_and(|o| matches!(o.end, End::Lost(_))),

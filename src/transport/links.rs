@@ -47,6 +47,8 @@ pub(super) enum Route {
     Lost,
 }
 
+/// From here on a message between processes of one machine is copied once, bytes.
+const SINGLE_COPY: usize = 12 << 10;
 /// How long `close` may flush.
 const FLUSH: Duration = Duration::from_secs(2);
 
@@ -139,6 +141,16 @@ impl Links {
             Route::Verbs => self.verbs.as_ref().map_or(0, |v| v.max_payload()),
             Route::Sim => self.sim.as_ref().map_or(0, sim::Endpoint::max_payload),
             Route::Own | Route::Unknown | Route::Lost => own::MAX_PAYLOAD,
+        }
+    }
+
+    /// The largest payload that had better travel with its header: beyond it a copy straight from one process to the other
+    /// is quicker than two by the ring, where there can be one.
+    pub fn max_eager(&mut self, peer: PeerId) -> usize {
+        let most = self.max_payload(peer);
+        match most > SINGLE_COPY && self.route(peer) == Route::Shm && self.can_fetch(peer) {
+            true => SINGLE_COPY,
+            false => most,
         }
     }
 

@@ -38,6 +38,9 @@ pub enum Kind {
 /// In a [`Kind::Loss`]: no news, but a question.
 pub const NOBODY: u32 = u32::MAX;
 
+/// Stands for "no request": a send that its sender has forgotten.
+pub const FORGOTTEN: u32 = u32::MAX;
+
 /// Flag of an eager message: its sender waits for the match (synchronous mode).
 pub const SYNCHRONOUS: u8 = 1;
 
@@ -81,6 +84,17 @@ impl Header {
             answer: 0,
             cookie: 0,
         }
+    }
+
+    /// A whole message that its sender has forgotten, and whose header says no more than context, source, tag, length and
+    /// perhaps a number to recall it by.
+    #[inline(always)]
+    pub fn is_plain(&self) -> bool {
+        self.kind == Kind::Eager
+            && self.flags == 0
+            && self.request == FORGOTTEN
+            && self.answer == 0
+            && self.total == u64::from(self.length)
     }
 
     #[inline]

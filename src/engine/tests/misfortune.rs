@@ -58,6 +58,38 @@ fn a_send_cancelled_twice_is_cancelled() {
 
 /// The answer to a cancellation comes after the operation's end; the slot is already another's.
 #[test]
+fn what_has_left_can_be_recalled_until_it_is_matched() {
+    let mut engines = engines(Settings::calm(2));
+    let mut bytes = [3u8; 8];
+    let run = (bytes.as_mut_ptr(), bytes.len());
+    let send = |engine: &mut Engine| {
+        let serial = engine.send_recallable(run, PeerId(1), 8, 0, 1);
+        serial.expect("there is room")
+    };
+    let kept = send(&mut engines[0]);
+    let recalled = send(&mut engines[0]);
+    assert_ne!(kept, recalled);
+    drive(&mut engines, |e| e[1].probe(8, exact(0, 1)).is_some());
+    let ticket = engines[0].recall(PeerId(1), 8, recalled);
+    assert_eq!(
+        finish(&mut engines, 0, Started::Pending(ticket)).end,
+        End::Cancelled
+    );
+    // The other is still there, and cannot be had back once it was matched.
+    let mut room = [0u8; 8];
+    let received = engines[1].receive(data(&mut room), 8, exact(0, 1), Some(PeerId(0)));
+    assert_eq!(finish(&mut engines, 1, received).end, End::Fine);
+    assert_eq!(room, [3; 8]);
+    assert!(engines[1].probe(8, exact(0, 1)).is_none());
+    let ticket = engines[0].recall(PeerId(1), 8, kept);
+    assert_eq!(
+        finish(&mut engines, 0, Started::Pending(ticket)).end,
+        End::Fine
+    );
+    settle(&mut engines);
+}
+
+#[test]
 fn late_answers_hit_nobody() {
     let mut engines = engines(Settings::calm(2));
     let mut bytes = vec![1u8; 10];

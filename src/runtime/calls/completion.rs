@@ -98,11 +98,18 @@ pub fn waitall(
     requests: &[RequestId],
     mut each: impl FnMut(usize, Completion),
 ) -> Result<()> {
-    for &request in requests {
-        rt.with(|w| w.request_state(request))?;
-    }
-    let mut vain = false;
-    for (index, &request) in requests.iter().enumerate() {
+    rt.with(|w| {
+        requests
+            .iter()
+            .try_for_each(|&r| w.request_state(r).map(drop))
+    })?;
+    let (mut vain, mut index) = (false, 0);
+    while index < requests.len() {
+        // Those that are over already, one after the other, without a look at the links in between.
+        index = rt.with(|w| take_ended(w, requests, index, &mut vain, &mut each))?;
+        let Some(&request) = requests.get(index) else {
+            break;
+        };
         let end = rt.until(|w| match ended(w, request) {
             Some(end) => Some(Some(end)),
             None => {
@@ -111,11 +118,39 @@ pub fn waitall(
             }
         });
         let completion = end.map_or_else(|| Ok(pending()), |end| end.map(finish))?;
-        let class = completion.error.as_ref().map(|e| e.class);
-        vain |= class == Some(Class::ProcAborted);
+        vain |= is_loss(&completion);
         each(index, completion);
+        index += 1;
     }
     Ok(())
+}
+
+/// Tells `each` of those from `index` on that are over, up to the first that is not, or for which user code has to be
+/// asked: its index.
+#[inline]
+fn take_ended(
+    w: &mut World,
+    requests: &[RequestId],
+    mut index: usize,
+    vain: &mut bool,
+    each: &mut impl FnMut(usize, Completion),
+) -> Result<usize> {
+    while let Some(&request) = requests.get(index) {
+        if !w.request_state(request)?.0 || w.asks_user(request) {
+            break;
+        }
+        if let Taken::Completion(completion) = w.take_request(request)? {
+            *vain |= is_loss(&completion);
+            each(index, completion);
+        }
+        index += 1;
+    }
+    Ok(index)
+}
+
+fn is_loss(completion: &Completion) -> bool {
+    let error = completion.error.as_ref();
+    error.is_some_and(|e| e.class == Class::ProcAborted)
 }
 
 /// Of a request that is left active because another failed.

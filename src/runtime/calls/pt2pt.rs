@@ -49,6 +49,9 @@ fn end(rt: &Runtime, started: Started) -> Result<Outcome> {
 
 fn nonblocking_send(rt: &Runtime, args: SendArgs) -> Result<RequestId> {
     rt.with(|w| {
+        if let Some(active) = w.send_recallable(&args) {
+            return Ok(w.request_for_sent(active, args.comm));
+        }
         let begun = w.send_any(&args)?;
         Ok(w.request_for(begun, args.comm, true))
     })

@@ -1,13 +1,15 @@
 //! A ring of records between one producer and one consumer, in memory that both map.
 //!
-//! A record begins on a cache line: a word (bytes of the record, 0 while there is none), the 48 bytes of the header,
-//! the payload. A message of 8 bytes is one line, and the consumer sees all of it with the word it waits for.
+//! A record begins on a cache line: a word (0 while there is no record), a header, the payload. A plain message's header is
+//! brief: its length and number stand in the word, context, source and tag follow. Then 40 bytes of payload are on the line
+//! of the word that the consumer waits for, and it sees all of them with it; each further line is another miss. Of all others
+//! the word is the bytes of the record, and the 48 bytes of the header follow.
 //!
 //! The word at the consumer's position must be 0 until the producer publishes there. The consumer zeroes the word of
 //! each record it has read. What it cannot know is where payload lay at the beginning of a line: the producer
 //! remembers those lines (`dirty`) and zeroes the word *behind* a record before it publishes the record.
 
-use crate::wire::frame::{Header, HEADER};
+use crate::wire::frame::{Header, Kind, FORGOTTEN, HEADER};
 use std::sync::atomic::{compiler_fence, AtomicU32, AtomicU64, Ordering};
 
 /// Bytes of a cache line.
@@ -16,6 +18,10 @@ pub const LINE: usize = 64;
 const FRONT: usize = 8 + HEADER;
 /// The word of the record that means: the ring goes on at its beginning.
 const SKIP: u64 = u64::MAX;
+/// Bit of the word of a record with a brief header; below it the length, above it 32 bits of the number.
+const BRIEF: u64 = 1 << 31;
+/// Word and brief header.
+const BRIEF_FRONT: usize = 24;
 
 /// What producer and consumer tell each other beside the records.
 #[repr(C, align(128))]
@@ -48,8 +54,42 @@ pub const fn max_payload(ring: usize) -> usize {
 }
 
 #[inline(always)]
-fn record(length: usize) -> usize {
-    (FRONT + length + LINE - 1) & !(LINE - 1)
+fn record(front: usize, length: usize) -> usize {
+    (front + length + LINE - 1) & !(LINE - 1)
+}
+
+/// Word and header of a brief record, as far as its header has one.
+#[inline(always)]
+fn brief(header: &Header) -> Option<(u64, [u8; BRIEF_FRONT - 8])> {
+    if !header.is_plain() || header.cookie >> 32 != 0 {
+        return None;
+    }
+    let mut bytes = [0; BRIEF_FRONT - 8];
+    bytes[..8].copy_from_slice(&header.context.to_le_bytes());
+    bytes[8..12].copy_from_slice(&header.source.to_le_bytes());
+    bytes[12..].copy_from_slice(&header.tag.to_le_bytes());
+    let word = header.cookie << 32 | BRIEF | u64::from(header.length);
+    Some((word, bytes))
+}
+
+/// The header behind them.
+#[inline(always)]
+fn at_length(word: u64, bytes: &[u8; BRIEF_FRONT - 8]) -> Header {
+    let word_at = |i: usize| [bytes[i], bytes[i + 1], bytes[i + 2], bytes[i + 3]];
+    let [low, high] = [word_at(0), word_at(4)]
+        .map(u32::from_le_bytes)
+        .map(u64::from);
+    let length = (word & (BRIEF - 1)) as u32;
+    Header {
+        length,
+        context: high << 32 | low,
+        source: u32::from_le_bytes(word_at(8)),
+        tag: i32::from_le_bytes(word_at(12)),
+        total: u64::from(length),
+        request: FORGOTTEN,
+        cookie: word >> 32,
+        ..Header::new(Kind::Eager)
+    }
 }
 
 /// The writing end.
@@ -104,7 +144,9 @@ impl Producer {
     pub fn send(&mut self, header: &Header, fill: impl FnOnce(&mut [u8])) -> bool {
         let length = header.length as usize;
         assert!(length <= max_payload(self.size), "payload beyond the ring");
-        let record = record(length);
+        let brief = brief(header);
+        let front = if brief.is_some() { BRIEF_FRONT } else { FRONT };
+        let record = record(front, length);
         let mut at = self.tail as usize & (self.size - 1);
         let skip = if record > self.size - at {
             self.size - at
@@ -130,13 +172,15 @@ impl Producer {
         // SAFETY: [at, at + record) lies in the ring and between head and limit, where the consumer does not read until
         // the word is stored below; header and payload fit in the record.
         unsafe {
-            let encoded = header.encode();
-            std::ptr::copy_nonoverlapping(encoded.as_ptr(), self.data.add(at + 8), HEADER);
-            fill(std::slice::from_raw_parts_mut(
-                self.data.add(at + FRONT),
-                length,
-            ));
+            let place = self.data.add(at + 8);
+            match &brief {
+                Some((_, bytes)) => place.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()),
+                None => place.copy_from_nonoverlapping(header.encode().as_ptr(), HEADER),
+            }
+            let payload = self.data.add(at + front);
+            fill(std::slice::from_raw_parts_mut(payload, length));
         }
+        let word = brief.map_or(record as u64, |(word, _)| word);
         if record > LINE {
             self.soil(at / LINE + 1, record / LINE - 1);
         }
@@ -146,10 +190,10 @@ impl Producer {
         // consistent, or the receiver has all senders pass a barrier between the two (then only the compiler must not
         // exchange store and look).
         if self.light {
-            self.word(at).store(record as u64, Ordering::Release);
+            self.word(at).store(word, Ordering::Release);
             compiler_fence(Ordering::SeqCst);
         } else {
-            self.word(at).store(record as u64, Ordering::SeqCst);
+            self.word(at).store(word, Ordering::SeqCst);
         }
         self.tail += record as u64;
         true
@@ -256,6 +300,30 @@ impl Consumer {
         self.word().load(Ordering::SeqCst) != 0
     }
 
+    /// Of the record at `at`, which has this word: its bytes, those in front of the payload, and its header; `None` when it
+    /// does not lie in the ring.
+    #[inline(always)]
+    fn header(&self, word: u64, at: usize) -> Option<(usize, usize, Header)> {
+        let room = self.size - at;
+        if word & BRIEF != 0 {
+            let length = (word & (BRIEF - 1)) as usize;
+            let size = record(BRIEF_FRONT, length);
+            if size > room {
+                return None;
+            }
+            // SAFETY: within the ring, and the producer does not touch the record until the head has passed it.
+            let bytes = unsafe { &*self.data.add(at + 8).cast() };
+            return Some((size, BRIEF_FRONT, at_length(word, bytes)));
+        }
+        let size = word as usize;
+        if size > room {
+            return None;
+        }
+        // SAFETY: as above: records are lines, and one has room for a header.
+        let header = Header::decode(unsafe { &*self.data.add(at + 8).cast::<[u8; HEADER]>() })?;
+        (record(FRONT, header.length as usize) == size).then_some((size, FRONT, header))
+    }
+
     /// Reads up to `burst` records.
     #[inline]
     pub fn drain(&mut self, burst: usize, mut take: impl FnMut(&Header, &[u8])) -> Found {
@@ -271,19 +339,12 @@ impl Consumer {
                 self.head += (self.size - at) as u64;
                 continue;
             }
-            let size = word as usize;
-            if size > self.size - at {
+            let Some((size, front, header)) = self.header(word, at) else {
                 return Found::Nonsense;
-            }
+            };
             // SAFETY: the record lies in the ring, and its producer does not touch it until the head has passed it.
-            let (header, payload) = unsafe {
-                let header = Header::decode(&*self.data.add(at + 8).cast::<[u8; HEADER]>());
-                let Some(header) = header.filter(|h| record(h.length as usize) == size) else {
-                    return Found::Nonsense;
-                };
-                let payload =
-                    std::slice::from_raw_parts(self.data.add(at + FRONT), header.length as usize);
-                (header, payload)
+            let payload = unsafe {
+                std::slice::from_raw_parts(self.data.add(at + front), header.length as usize)
             };
             take(&header, payload);
             self.word().store(0, Ordering::Relaxed);
@@ -307,7 +368,6 @@ impl Consumer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::frame::Kind;
 
     #[repr(C, align(128))]
     struct Memory([u8; SIZE]);
@@ -342,6 +402,12 @@ mod tests {
                     _ => (random(&mut state) % (max_payload(SIZE) as u64 + 1)) as u32,
                 };
                 header.cookie = sent;
+                header.total = u64::from(header.length);
+                header.tag = -1;
+                header.context = u64::MAX;
+                if random(&mut state).is_multiple_of(2) {
+                    header.request = FORGOTTEN;
+                }
                 // All bits set: a payload is never 0 where a word could be looked for.
                 if producer.send(&header, |p| p.fill(0xff)) {
                     sent += 1;
@@ -351,7 +417,11 @@ mod tests {
             } else {
                 let burst = 1 + random(&mut state) as usize % 8;
                 let found = consumer.drain(burst, |header, payload| {
-                    assert_eq!(header.cookie, got);
+                    assert_eq!((header.cookie, header.tag), (got, -1));
+                    assert_eq!(
+                        (header.context, header.total),
+                        (u64::MAX, payload.len() as u64)
+                    );
                     assert_eq!(header.length as usize, payload.len());
                     assert!(payload.iter().all(|b| *b == 0xff));
                     got += 1;
@@ -404,7 +474,15 @@ mod tests {
 
     #[test]
     fn nonsense_is_noticed() {
-        for word in [1u64, 64 + 1, 1 << 20, 4096 + 64, 128] {
+        for word in [
+            1u64,
+            64 + 1,
+            1 << 20,
+            4096 + 64,
+            128,
+            BRIEF | (SIZE as u64 - 23),
+            BRIEF | (BRIEF - 1),
+        ] {
             let mut memory = Box::new(Memory([0; SIZE]));
             memory.0[..8].copy_from_slice(&word.to_le_bytes());
             let control = Box::new(Control::new());

@@ -81,10 +81,7 @@ impl Prefix {
 /// Can the front be short?
 #[inline(always)]
 pub fn is_short(header: &Header) -> bool {
-    header.kind == Kind::Eager
-        && header.total == u64::from(header.length)
-        && header.request == u32::MAX
-        && header.answer == 0
+    header.is_plain()
         && header.cookie == 0
         && header.source <= u32::from(u16::MAX)
         && header.context <= u64::from(u32::MAX)
@@ -96,7 +93,6 @@ pub struct Envelope {
     pub context: u32,
     pub tag: i32,
     pub source: u16,
-    pub flags: u8,
 }
 
 impl Envelope {
@@ -107,7 +103,6 @@ impl Envelope {
             context: header.context as u32,
             tag: header.tag,
             source: header.source as u16,
-            flags: header.flags,
         }
     }
 
@@ -115,7 +110,6 @@ impl Envelope {
     #[inline(always)]
     pub fn header(&self, length: usize) -> Header {
         Header {
-            flags: self.flags,
             length: length as u32,
             context: u64::from(self.context),
             source: u32::from(self.source),
@@ -126,11 +120,11 @@ impl Envelope {
         }
     }
 
-    /// Source, flags, tag, context.
+    /// Source, tag, context.
     #[inline]
     pub fn encode(&self) -> [u8; ENVELOPE] {
-        let first = u64::from(self.source) | u64::from(self.flags) << 16;
-        let first = (first | u64::from(self.tag as u32) << 32).to_le_bytes();
+        let first = u64::from(self.source) | u64::from(self.tag as u32) << 32;
+        let first = first.to_le_bytes();
         let mut out = [0; ENVELOPE];
         out[..8].copy_from_slice(&first);
         out[8..].copy_from_slice(&self.context.to_le_bytes());
@@ -146,7 +140,6 @@ impl Envelope {
             context: four(8),
             tag: four(4) as i32,
             source: four(0) as u16,
-            flags: bytes[2],
         }
     }
 }
@@ -260,7 +253,6 @@ mod tests {
             read: 7,
         };
         let plain = Header {
-            flags: 1,
             length: 3,
             context: u64::from(u32::MAX),
             source: 65535,
@@ -271,6 +263,7 @@ mod tests {
         };
         let others = [
             Header { total: 4, ..plain },
+            Header { flags: 1, ..plain },
             Header {
                 request: 9,
                 ..plain
