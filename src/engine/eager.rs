@@ -24,7 +24,7 @@ impl Core {
     }
 
     /// What may go to this peer in one frame, as the user or as the links want it.
-    #[inline(never)]
+    #[inline]
     fn most(&self, links: &mut Links, to: PeerId) -> usize {
         match self.wished {
             true => links.max_payload(to),

@@ -47,8 +47,6 @@ pub(super) enum Route {
     Lost,
 }
 
-/// From here on a message between processes of one machine is copied once, bytes.
-const SINGLE_COPY: usize = 12 << 10;
 /// How long `close` may flush.
 const FLUSH: Duration = Duration::from_secs(2);
 
@@ -144,13 +142,12 @@ impl Links {
         }
     }
 
-    /// The largest payload that had better travel with its header: beyond it a copy straight from one process to the other
-    /// is quicker than two by the ring, where there can be one.
+    /// The largest payload that had better travel with its header.
+    #[inline]
     pub fn max_eager(&mut self, peer: PeerId) -> usize {
-        let most = self.max_payload(peer);
-        match most > SINGLE_COPY && self.route(peer) == Route::Shm && self.can_fetch(peer) {
-            true => SINGLE_COPY,
-            false => most,
+        match (self.routes[peer.0 as usize], &mut self.shm) {
+            (Route::Shm, Some(shm)) => shm.max_eager(peer),
+            _ => self.max_payload(peer),
         }
     }
 

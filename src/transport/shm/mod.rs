@@ -22,6 +22,8 @@ use wake::{Name, Waker};
 
 /// Records taken from one ring in one poll.
 const BURST: usize = 16;
+/// From here on a message is copied once, if it can be, bytes.
+const SINGLE_COPY: usize = 12 << 10;
 /// How often a sleeper looks whether its peers still live.
 const WATCH: Duration = Duration::from_millis(100);
 /// The longest sleep. Tests sleep for good, so that a missed waking cannot hide.
@@ -48,6 +50,8 @@ struct Peer {
     probe: u64,
     /// Whether its memory can be fetched, once tried.
     fetch: Option<bool>,
+    /// The largest payload that had better go by the ring; 0: not known yet.
+    eager: usize,
     /// It knows that this rank sends.
     active: bool,
     /// Its ring was full at the last send.
@@ -202,6 +206,7 @@ impl Shm {
             },
             probe: address.probe,
             fetch: None,
+            eager: 0,
             active: false,
             busy: false,
             goodbye: false,
@@ -221,6 +226,29 @@ impl Shm {
         self.peers[peer.0 as usize]
             .as_ref()
             .map_or(0, |p| ring::max_payload(p.map.layout.ring))
+    }
+
+    /// The largest payload that had better go by the ring: beyond it one copy straight from process to process is quicker
+    /// than two, where there can be one.
+    #[inline]
+    pub fn max_eager(&mut self, peer: PeerId) -> usize {
+        match &self.peers[peer.0 as usize] {
+            Some(p) if p.eager != 0 => p.eager,
+            _ => self.find_eager(peer),
+        }
+    }
+
+    #[cold]
+    fn find_eager(&mut self, peer: PeerId) -> usize {
+        let most = self.max_payload(peer);
+        let eager = match self.can_fetch(peer) {
+            true => most.min(SINGLE_COPY),
+            false => most,
+        };
+        if let Some(p) = &mut self.peers[peer.0 as usize] {
+            p.eager = eager;
+        }
+        eager
     }
 
     /// Can this rank read the peer's memory?
