@@ -144,7 +144,7 @@ impl Tcp {
             };
             let made = socket.and_then(|fd| {
                 // Greeting may take long: the peer may compute.
-                net::keep_alive(&fd);
+                net::keep_alive(&fd, false);
                 let ours = self.hello(peer, path);
                 self.insert(Link::new(fd, Effort::Dial, target.to_string(), ours), true)
             });

@@ -456,7 +456,7 @@ impl Tcp {
             return;
         };
         link.stage = Stage::Ready;
-        net::keep_alive(&link.fd);
+        net::keep_alive(&link.fd, link.path == Path::Relayed);
         link.frame = HEADER;
         self.greeting -= 1;
         let (peer, path) = (link.peer, link.path);

@@ -331,7 +331,7 @@ impl Tcp {
             return;
         };
         let made = net::connect(address).and_then(|fd| {
-            net::keep_alive(&fd);
+            net::keep_alive(&fd, true);
             self.insert(Link::new(fd, Effort::Relay, name.clone(), ours), true)
         });
         let Some(meeting) = &mut self.peers[peer as usize].meeting else {

@@ -100,14 +100,17 @@ fn share_port(fd: &Fd) -> io::Result<()> {
 /// Seconds without a word until the kernel asks whether the other end still lives, between questions, and questions
 /// without an answer until it counts as gone. Address translators forget what is silent for minutes.
 const ALIVE: [i32; 3] = [15, 3, 3];
+/// The same of a relay, which is there to answer, and in whose place there may be another.
+const ALIVE_RELAY: [i32; 3] = [4, 2, 3];
 
 /// Asks now and then whether the other end lives, which also keeps translators from forgetting the connection.
-pub fn keep_alive(fd: &Fd) {
+pub fn keep_alive(fd: &Fd, relay: bool) {
+    let [idle, between, count] = if relay { ALIVE_RELAY } else { ALIVE };
     // Refused only by what is no TCP socket.
     let _ = set(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1);
-    let _ = set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, ALIVE[0]);
-    let _ = set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, ALIVE[1]);
-    let _ = set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, ALIVE[2]);
+    let _ = set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, idle);
+    let _ = set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, between);
+    let _ = set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, count);
 }
 
 /// For how long the other machine has answered nothing, although the kernel sends again and again; `None`: all is well.

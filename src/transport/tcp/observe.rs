@@ -157,7 +157,7 @@ fn observe(
     }
     let mut seen = [0; OBSERVED];
     read(&fd, &mut seen, end)?;
-    net::keep_alive(&fd);
+    net::keep_alive(&fd, true);
     Ok((relay::seen(&seen), fd))
 }
 
