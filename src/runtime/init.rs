@@ -15,6 +15,7 @@ use crate::mpi::collective::limits::Limits;
 use crate::runtime::process::{Model, Runtime, State};
 use crate::runtime::wireup;
 use crate::transport::links::{Links, Options};
+use crate::transport::shm::fence;
 use crate::transport::{Courier, Mailbox, Outside};
 use std::sync::atomic::Ordering;
 
@@ -80,6 +81,8 @@ impl Runtime {
             (Some(inbox), None) => inbox.left(PeerId(from)),
             (None, _) => (),
         };
+        // While there is no other thread yet.
+        fence::register();
         let mut boot = Bootstrap::find(Box::new(on_note))?;
         let identity = boot.identity().clone();
         let me = PeerId(identity.rank);

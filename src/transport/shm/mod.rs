@@ -2,7 +2,7 @@
 //! records; no system call is made unless somebody sleeps.
 
 mod cores;
-mod fence;
+pub mod fence;
 pub mod fetch;
 mod ring;
 mod segment;
