@@ -14,7 +14,14 @@ static void *work(void *argument) {
         for (int k = 0; k < n; k++) out[me][k] = rank * 1000000 + me * 10000 + i + k;
         /* Half of the threads share MPI_COMM_WORLD and differ by tag, half have a communicator each. */
         MPI_Comm comm = me % 2 ? comms[me] : MPI_COMM_WORLD;
-        MPI_Sendrecv(out[me], n, MPI_INT, to, me, got, 600, MPI_INT, from, me, comm, MPI_STATUS_IGNORE);
+        if (i % 2) MPI_Sendrecv(out[me], n, MPI_INT, to, me, got, 600, MPI_INT, from, me, comm, MPI_STATUS_IGNORE);
+        else {
+            /* Several threads in a receive at once, on one context and on others. */
+            MPI_Request request;
+            MPI_Isend(out[me], n, MPI_INT, to, me, comm, &request);
+            MPI_Recv(got, 600, MPI_INT, me % 2 ? MPI_ANY_SOURCE : from, me, comm, MPI_STATUS_IGNORE);
+            MPI_Wait(&request, MPI_STATUS_IGNORE);
+        }
         for (int k = 0; k < n; k++) bad[me] += got[k] != from * 1000000 + me * 10000 + i + k;
         if (i % 20 == 0) {
             MPI_Allreduce(&i, &sum, 1, MPI_INT, MPI_SUM, comms[me]);
