@@ -40,7 +40,7 @@ pub struct World {
     /// Which algorithms collectives choose.
     pub limits: collective::limits::Limits,
     /// Schedules that have run, for the next collectives.
-    pub idle: collective::running::Pool<progress::Message>,
+    pub idle: progress::Idle,
     /// `None` before MPI_Init and after MPI_Finalize.
     pub engine: Option<Engine>,
 }
@@ -70,7 +70,7 @@ impl World {
             messages: Table::new(crate::base::id::FIRST_USER),
             sessions: session::Sessions::new(),
             limits: collective::limits::Limits::DEFAULT,
-            idle: collective::running::Pool::default(),
+            idle: progress::Idle::default(),
             engine: None,
         }
     }

@@ -5,7 +5,7 @@ use crate::base::id::{CommId, PeerId, RequestId};
 use crate::engine::{Data, End, Engine, Outcome, Pattern, Started, Ticket};
 use crate::mpi::collective::running::{self, Port, Rank, Running, State};
 use crate::mpi::collective::{Call, Place};
-use crate::mpi::comm::{self, Comms, COLLECTIVE, LOCAL_PHASE};
+use crate::mpi::comm::{self, Comm, Comms, COLLECTIVE, LOCAL_PHASE};
 use crate::mpi::group::Group;
 use crate::mpi::request::Request;
 use crate::mpi::World;
@@ -89,6 +89,62 @@ struct Lane {
     remote: Option<Arc<Group>>,
 }
 
+impl Lane {
+    fn of(on: &Comm, tag: i32) -> Lane {
+        Lane {
+            context: on.context,
+            local_context: on.local_context,
+            tag,
+            rank: on.rank,
+            group: on.group.clone(),
+            remote: on.remote.clone(),
+        }
+    }
+
+    /// The same for the next collective, mostly on the same communicator.
+    fn change(&mut self, on: &Comm, tag: i32) {
+        let same = |a: &Option<Arc<Group>>, b: &Option<Arc<Group>>| match (a, b) {
+            (None, None) => true,
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        };
+        if !Arc::ptr_eq(&self.group, &on.group) || !same(&self.remote, &on.remote) {
+            *self = Lane::of(on, tag);
+        }
+        (self.context, self.local_context) = (on.context, on.local_context);
+        (self.tag, self.rank) = (tag, on.rank);
+    }
+}
+
+/// Flights that are over, for their memory. Boxed, for they go in and out and must not be copied.
+#[derive(Default)]
+#[allow(clippy::vec_box)]
+pub struct Idle(Vec<Box<Flight>>);
+
+impl Idle {
+    fn take(&mut self, on: &Comm, tag: i32) -> Box<Flight> {
+        match self.0.pop() {
+            Some(mut flight) => {
+                flight.lane.change(on, tag);
+                flight
+            }
+            None => Box::new(Flight {
+                running: Running::default(),
+                lane: Lane::of(on, tag),
+            }),
+        }
+    }
+
+    /// Keeps its memory for later, unless that is much. Only when it is done.
+    pub fn give(&mut self, mut flight: Box<Flight>) {
+        if self.0.len() < 16 && flight.running.schedule.steps.capacity() <= 4096 {
+            flight.running.rewind();
+            flight.running.schedule.clear();
+            self.0.push(flight);
+        }
+    }
+}
+
 /// A schedule with the messages of one communicator.
 pub struct Flight {
     running: Running<Message>,
@@ -109,7 +165,7 @@ impl Flight {
 
 /// A collective that has a request.
 pub struct Collective {
-    flight: Flight,
+    flight: Box<Flight>,
     comm: CommId,
     life: Life,
     over: Option<Result<()>>,
@@ -271,7 +327,7 @@ impl World {
         &mut self,
         comm: CommId,
         build: impl FnOnce(&mut Call) -> Result<()>,
-    ) -> Result<Flight> {
+    ) -> Result<Box<Flight>> {
         let on = self.comms.get_mut(comm)?;
         // Counted even if the arguments turn out wrong here: they may be right elsewhere.
         let tag = (on.collectives & i32::MAX as u32) as i32;
@@ -281,24 +337,16 @@ impl World {
             size: on.size(),
             remote: on.remote.as_ref().map(|g| g.size() as u32),
         };
-        let lane = Lane {
-            context: on.context,
-            local_context: on.local_context,
-            tag,
-            rank: on.rank,
-            group: on.group.clone(),
-            remote: on.remote.clone(),
-        };
-        let mut running = self.idle.take();
+        let mut flight = self.idle.take(on, tag);
         let mut call = Call {
             world: self,
             place,
             topology: self.comms.get(comm)?.topology.as_ref(),
             limits: &self.limits,
-            s: &mut running.schedule,
+            s: &mut flight.running.schedule,
         };
         build(&mut call)?;
-        Ok(Flight { running, lane })
+        Ok(flight)
     }
 
     /// Lets a collective without a request go on: nothing while it waits, then its end, or a user's reduction that is
@@ -310,10 +358,7 @@ impl World {
         match flight.step(engine) {
             Ok(State::Waiting) => None,
             Ok(State::Call(call)) => Some(Ok(Some(call))),
-            Ok(State::Done) => {
-                self.idle.give(std::mem::take(&mut flight.running));
-                Some(Ok(None))
-            }
+            Ok(State::Done) => Some(Ok(None)),
             Err(error) => Some(Err(error)),
         }
     }
@@ -483,7 +528,7 @@ impl World {
     pub fn end_collective(&mut self, collective: Collective) -> Result<()> {
         match collective.over {
             Some(result) => {
-                self.idle.give(collective.flight.running);
+                self.idle.give(collective.flight);
                 result
             }
             None => fail!(Intern, "a collective was taken before it was complete"),

@@ -59,31 +59,6 @@ impl<T> Default for Running<T> {
     }
 }
 
-/// What has run, for its memory.
-pub struct Pool<T>(Vec<Running<T>>);
-
-impl<T> Default for Pool<T> {
-    fn default() -> Pool<T> {
-        Pool(Vec::new())
-    }
-}
-
-impl<T> Pool<T> {
-    /// With an empty schedule.
-    pub fn take(&mut self) -> Running<T> {
-        self.0.pop().unwrap_or_default()
-    }
-
-    /// Keeps its memory for later, unless that is much. Only when it is done.
-    pub fn give(&mut self, mut running: Running<T>) {
-        if self.0.len() < 16 && running.schedule.steps.capacity() <= 4096 {
-            running.rewind();
-            running.schedule.clear();
-            self.0.push(running);
-        }
-    }
-}
-
 impl<T> Running<T> {
     pub fn new(schedule: Schedule) -> Running<T> {
         Running {

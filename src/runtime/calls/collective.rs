@@ -13,6 +13,7 @@ fn run(rt: &Runtime, comm: CommId, build: impl FnOnce(&mut Call) -> Result<()>) 
         upcall.run();
         flight.resumed();
     }
+    rt.with(|w| w.idle.give(flight));
     Ok(())
 }
 

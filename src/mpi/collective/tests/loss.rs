@@ -22,7 +22,7 @@ struct Rank {
     input: Vec<i32>,
     output: Vec<i32>,
     call: usize,
-    flight: Option<Flight>,
+    flight: Option<Box<Flight>>,
     /// After an error: does it go on calling?
     stubborn: bool,
     errors: usize,
