@@ -140,6 +140,8 @@ fn addresses() -> Vec<address::Address> {
             symmetric: true,
             punches: true,
             relays: true,
+            near: false,
+            crowded: false,
             key: Some([8; 32]),
             verbs: Some(verbs_address::VerbsAddress {
                 fabric: verbs_address::Fabric::RoceV2,

@@ -103,17 +103,24 @@ impl Runtime {
             config: settings,
             outside: outside(&boot, mailbox),
         };
-        let links = Links::open(options)?;
+        let mut links = Links::open(options)?;
+        let near = identity.local_size == identity.size;
+        links.say_where(near, near && identity.size > processors());
         self.patience
             .set(identity.local_size, cores(), settings.spin);
         wireup::introduce(self, &mut boot, links, settings.tree_from, |links| {
             let engine = Engine::new(links, me, identity.size, settings.eager);
             self.with(|world| {
                 world.begin(engine, identity.size, identity.appnum, identity.universe);
-                world.limits = Limits::of(identity.size, identity.local_size, processors());
                 world.keyvals.deadline_ms = identity.deadline_ms;
             });
         })?;
+        self.with(|world| {
+            if let Some(engine) = &world.engine {
+                let (near, crowded) = engine.links.said_where();
+                world.limits = Limits::of(near, crowded);
+            }
+        });
         self.level.store(required, Ordering::Release);
         if required == THREAD_MULTIPLE {
             self.gate.share();
@@ -222,7 +229,7 @@ pub fn cores() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| n.get() as u32)
 }
 
-/// Processors of this machine, whether this rank may use them or not: all ranks here see the same number.
+/// Processors of this machine, whether this rank may use them or not.
 fn processors() -> u32 {
     // SAFETY: no memory is involved.
     let online = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };

@@ -125,6 +125,19 @@ impl Links {
         self.near_ones().map(drop)
     }
 
+    /// Says in this rank's address whether all ranks are on one machine, and are more than that has processors.
+    pub fn say_where(&mut self, near: bool, crowded: bool) {
+        if let Some(mine) = &mut self.mine {
+            (mine.near, mine.crowded) = (near, crowded);
+        }
+    }
+
+    /// What rank 0 said of that, which is what all go by. Only when everybody is known.
+    pub fn said_where(&self) -> (bool, bool) {
+        let first = self.known.address(PeerId(0));
+        first.map_or((false, false), |first| (first.near, first.crowded))
+    }
+
     /// Introduces to TCP those who came by it before this rank spoke to them, as far as their addresses are known.
     #[cold]
     pub(super) fn present(&mut self) {

@@ -48,6 +48,9 @@ pub struct Address {
     /// It takes part in punching, and in meeting at a relay.
     pub punches: bool,
     pub relays: bool,
+    /// All ranks of its job are on one machine, as it sees it; and they are more than that has processors.
+    pub near: bool,
+    pub crowded: bool,
     /// Its public key (X25519), made for this job.
     pub key: Option<[u8; 32]>,
     /// How it is reached by verbs; `None`: not at all.
@@ -61,6 +64,8 @@ const PUNCHES: u8 = 4;
 const RELAYS: u8 = 8;
 const KEY: u8 = 16;
 const VERBS: u8 = 32;
+const NEAR: u8 = 64;
+const CROWDED: u8 = 128;
 
 impl Address {
     pub fn encode(&self) -> Vec<u8> {
@@ -101,6 +106,8 @@ impl Address {
             (self.relays, RELAYS),
             (self.key.is_some(), KEY),
             (self.verbs.is_some(), VERBS),
+            (self.near, NEAR),
+            (self.crowded, CROWDED),
         ];
         out.push(flags.iter().filter(|f| f.0).map(|f| f.1).sum());
         if let Some(public) = &self.public {
@@ -158,9 +165,6 @@ impl Address {
             ips.push(rest.ip()?);
         }
         let flags = rest.array::<1>()?[0];
-        if flags & !(PUBLIC | SYMMETRIC | PUNCHES | RELAYS | KEY | VERBS) != 0 {
-            return Err("it has unknown parts");
-        }
         let public = match flags & PUBLIC {
             0 => None,
             _ => {
@@ -199,6 +203,8 @@ impl Address {
             symmetric: flags & SYMMETRIC != 0,
             punches: flags & PUNCHES != 0,
             relays: flags & RELAYS != 0,
+            near: flags & NEAR != 0,
+            crowded: flags & CROWDED != 0,
             key,
             verbs,
         })
@@ -278,6 +284,8 @@ mod tests {
             symmetric: true,
             punches: true,
             relays: false,
+            near: false,
+            crowded: true,
             key: Some([8; 32]),
             verbs: Some(verbs_address::tests::example(7)),
         }
@@ -298,6 +306,8 @@ mod tests {
                 verbs: None,
                 punches: false,
                 relays: true,
+                near: true,
+                crowded: false,
                 ..address
             };
             assert_eq!(Address::decode(&bare.encode()), Ok(bare));

@@ -60,12 +60,11 @@ impl Limits {
         scan_chain: 64 << 10,
     };
 
-    /// For so many ranks, of which so many are on this machine, with so many processors.
-    pub fn of(ranks: u32, local: u32, processors: u32) -> Limits {
-        let near = local == ranks;
+    /// For ranks on one machine, or not, which share its processors, or not: what rank 0 said, so that all choose alike.
+    pub fn of(near: bool, crowded: bool) -> Limits {
         Limits {
             near,
-            crowded: near && ranks > processors,
+            crowded,
             ..Limits::DEFAULT
         }
     }

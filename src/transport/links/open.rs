@@ -60,6 +60,8 @@ impl Links {
             symmetric: false,
             punches: false,
             relays: false,
+            near: false,
+            crowded: false,
             key: public,
             verbs: None,
         };

@@ -54,12 +54,18 @@ impl Links {
         if !self.own.is_empty() {
             moved |= self.own.poll(sink);
         }
+        let used = self.verbs.as_ref().is_some_and(|v| v.used());
         if let Some(shm) = &mut self.shm {
             moved |= shm.poll(sink);
             if !shm.losses.is_empty() {
                 self.losses.append(&mut shm.losses);
-            } else if moved && self.turns.wait > 1 {
-                // Somebody waits for this, more likely than for what is under way elsewhere.
+            } else if moved
+                && self.turns.wait > 1
+                && self.turns.loud == 0
+                && !used
+                && self.losses.is_empty()
+            {
+                // Somebody waits for this, more likely than for what may come elsewhere.
                 self.turns.wait -= 1;
                 return true;
             }
@@ -67,7 +73,6 @@ impl Links {
         self.turns.wait = self.turns.wait.saturating_sub(1);
         let turn = self.turns.wait == 0;
         // Looks at the queues of a device are looks at memory, but not as cheap as the others.
-        let used = self.verbs.as_ref().is_some_and(|v| v.used());
         if turn {
             self.turns.wait = if used { QUIETER } else { QUIET };
         }

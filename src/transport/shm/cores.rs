@@ -26,9 +26,20 @@ pub fn leave(core: u32, taken: &[u32]) -> bool {
     // SAFETY: as above.
     unsafe {
         libc::CPU_SET(free as usize, &mut one);
-        let moved = libc::sched_setaffinity(0, size, &one) == 0;
-        moved && libc::sched_setaffinity(0, size, &allowed) == 0
+        if libc::sched_setaffinity(0, size, &one) != 0 {
+            return false;
+        }
+        // Who may use all shall also use what comes later; and should the rest have changed meanwhile, the kernel takes of
+        // all what it allows.
+        let all: libc::cpu_set_t = std::mem::transmute([0xffu8; size_of::<libc::cpu_set_t>()]);
+        let online = libc::sysconf(libc::_SC_NPROCESSORS_ONLN);
+        let free = i64::from(libc::CPU_COUNT(&allowed)) >= online;
+        let back = if free { &all } else { &allowed };
+        if libc::sched_setaffinity(0, size, back) != 0 {
+            libc::sched_setaffinity(0, size, &all);
+        }
     }
+    true
 }
 
 #[cfg(test)]

@@ -441,7 +441,10 @@ impl Shm {
         let Some(core) = claim(self) else {
             return false;
         };
-        let place = |p: &Peer| p.map.head().core.0.load(Ordering::Relaxed).checked_sub(1);
+        let place = |p: &Peer| match p.gone || p.goodbye {
+            true => None,
+            false => p.map.head().core.0.load(Ordering::Relaxed).checked_sub(1),
+        };
         let others = || {
             self.peers
                 .iter()
@@ -467,6 +470,7 @@ impl Shm {
         let head = self.segment.map.head();
         // From here on senders wake. All in one order with their publishing: either they see the announcement, or the
         // looks below see what they published.
+        head.core.0.store(0, Ordering::Relaxed);
         head.sleeping.0.store(how, Ordering::SeqCst);
         if self.fences {
             fence::everywhere();

@@ -319,8 +319,19 @@ impl Consumer {
         if size > room {
             return None;
         }
-        // SAFETY: as above: records are lines, and one has room for a header.
-        let header = Header::decode(unsafe { &*self.data.add(at + 8).cast::<[u8; HEADER]>() })?;
+        // Once, whatever its producer does to it meanwhile.
+        // SAFETY: as above: records are lines, and one has room for a header; it lies 8 bytes behind a line's beginning.
+        let words = unsafe {
+            self.data
+                .add(at + 8)
+                .cast::<[u64; HEADER / 8]>()
+                .read_volatile()
+        };
+        let mut bytes = [0; HEADER];
+        for (to, from) in bytes.chunks_exact_mut(8).zip(words) {
+            to.copy_from_slice(&from.to_ne_bytes());
+        }
+        let header = Header::decode(&bytes)?;
         (record(FRONT, header.length as usize) == size).then_some((size, FRONT, header))
     }
 

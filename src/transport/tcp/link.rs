@@ -171,6 +171,8 @@ pub struct Link {
     /// The other end, for people.
     pub at: String,
     pub since: Instant,
+    /// Since when its machine is seen to answer nothing.
+    pub unheard: Option<Instant>,
     pub ours: Hello,
     pub theirs: Option<Hello>,
     pub input: Queue,
@@ -215,6 +217,7 @@ impl Link {
             seal: Seal::None,
             at,
             since: Instant::now(),
+            unheard: None,
             ours,
             theirs: None,
             input: Queue::default(),

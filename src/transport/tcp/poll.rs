@@ -17,10 +17,10 @@ const COOL: u32 = 256;
 /// How often connections are looked at whose machine may have gone, and how many polls that is at most.
 const OFTEN: Duration = Duration::from_secs(2);
 const SELDOM: u32 = 1 << 16;
-/// How long a machine may leave unanswered what is sent to it again and again.
+/// How long a machine may leave unanswered what is sent to it again and again, from when that is seen.
 const SILENCE: Duration = Duration::from_secs(20);
 /// The same of a relay, which is there to answer, and in whose place there may be another.
-const RELAY_SILENCE: Duration = Duration::from_secs(6);
+const RELAY_SILENCE: Duration = Duration::from_secs(4);
 /// How long a rank that ends waits for counts of what it sent through relays.
 const LINGER: Duration = Duration::from_millis(500);
 
@@ -77,12 +77,16 @@ impl Tcp {
             let Some(link) = link.as_deref_mut().filter(|l| l.stage == Stage::Ready) else {
                 continue;
             };
+            let Some(silence) = net::unanswered(&link.fd) else {
+                link.unheard = None;
+                continue;
+            };
+            let since = *link.unheard.get_or_insert(now);
             let limit = match link.path {
                 Path::Relayed => RELAY_SILENCE,
                 _ => SILENCE,
             };
-            let silence = net::unanswered(&link.fd).filter(|silence| *silence >= limit);
-            if let (Some(silence), None) = (silence, &link.broken) {
+            if now - since >= limit && link.broken.is_none() {
                 let seconds = silence.as_secs();
                 link.broken = Some(format!("its machine has not answered for {seconds} s"));
                 self.failed.push(at);

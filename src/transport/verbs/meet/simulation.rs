@@ -190,6 +190,8 @@ fn address(rank: u32) -> Address {
         symmetric: false,
         punches: false,
         relays: false,
+        near: false,
+        crowded: false,
         key: None,
         verbs: Some(VerbsAddress {
             fabric: Fabric::RoceV2,
