@@ -61,6 +61,7 @@ fn pair() -> [Engine; 2] {
             job: [1; 16],
             token: [2; 32],
             config: &config,
+            fences: mayfly::transport::shm::fence::register(),
             outside: mayfly::transport::Outside::default(),
         };
         Links::open(options).expect("shared memory is to be had")

@@ -82,7 +82,7 @@ impl Runtime {
             (None, _) => (),
         };
         // While there is no other thread yet.
-        fence::register();
+        let fences = fence::register();
         let mut boot = Bootstrap::find(Box::new(on_note))?;
         let identity = boot.identity().clone();
         let me = PeerId(identity.rank);
@@ -101,6 +101,7 @@ impl Runtime {
             job: identity.job,
             token: identity.token,
             config: settings,
+            fences,
             outside: outside(&boot, mailbox),
         };
         let mut links = Links::open(options)?;

@@ -82,6 +82,7 @@ pub fn open_with(me: u32, size: u32, config: &Config, outside: Outside) -> Links
         job: [3; 16],
         token: [4; 32],
         config,
+        fences: crate::transport::shm::fence::register(),
         outside,
     })
     .expect("links open")

@@ -30,6 +30,8 @@ pub struct Options<'a> {
     /// The job's secret; peers prove that they know it.
     pub token: [u8; 32],
     pub config: &'a Config,
+    /// This process has registered for the barriers of others ([`crate::transport::shm::fence`]).
+    pub fences: bool,
     /// How to reach peers outside of this network.
     pub outside: Outside,
 }

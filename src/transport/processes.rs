@@ -250,6 +250,7 @@ fn few_descriptors_are_an_error_that_names_them_or_no_problem() {
                 job: [0; 16],
                 token: [0; 32],
                 config: &config,
+                fences: false,
                 outside: crate::transport::Outside::default(),
             })
             .err()
@@ -306,6 +307,7 @@ fn no_space_for_the_segment_falls_back_to_tcp_with_a_reason() {
             job: [0; 16],
             token: [0; 32],
             config: &shm,
+            fences: false,
             outside: crate::transport::Outside::default(),
         })
         .err()

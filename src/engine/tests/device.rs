@@ -21,6 +21,7 @@ fn engines_over_verbs(ranks: u32, eager: &str, rndv: &str) -> Vec<Engine> {
             job: [5; 16],
             token: [6; 32],
             config: &config,
+            fences: false,
             outside: Outside::default(),
         };
         Links::open(options).expect("a device")

@@ -4,8 +4,6 @@
 //! one for all: `membarrier` has every thread of the registered processes that runs just now pass a full barrier
 //! (membarrier(2), MEMBARRIER_CMD_GLOBAL_EXPEDITED, Linux 4.16). Where it cannot, senders keep their fence.
 
-use std::sync::OnceLock;
-
 const QUERY: i32 = 0;
 const EVERYWHERE: i32 = 1 << 1;
 const REGISTER: i32 = 1 << 2;
@@ -15,18 +13,13 @@ fn membarrier(command: i32) -> i64 {
     unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) }
 }
 
-/// Has this process registered, and is it sure of it?
-static REGISTERED: OnceLock<bool> = OnceLock::new();
-
-/// From now on this process passes the barriers that others ask for, if it can. For the beginning: where a process has
-/// several threads already, the kernel takes ten milliseconds for it, and senders had better keep their fence.
+/// From now on this process passes the barriers that others ask for, if it can; false: it does not. For the beginning: where
+/// a process has several threads already, the kernel takes ten milliseconds for it, and senders had better keep their fence.
 pub fn register() -> bool {
-    *REGISTERED.get_or_init(|| {
-        let known = membarrier(QUERY);
-        let both = i64::from(EVERYWHERE | REGISTER);
-        let alone = std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1);
-        (alone || cfg!(test)) && known >= 0 && known & both == both && membarrier(REGISTER) == 0
-    })
+    let known = membarrier(QUERY);
+    let both = i64::from(EVERYWHERE | REGISTER);
+    let alone = std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1);
+    (alone || cfg!(test)) && known >= 0 && known & both == both && membarrier(REGISTER) == 0
 }
 
 /// A full barrier in every registered process. Only after [`register`] has succeeded.

@@ -114,7 +114,7 @@ impl Shm {
         if options.config.cma {
             fetch::allow();
         }
-        let fences = fence::register();
+        let fences = options.fences;
         segment
             .map
             .head()

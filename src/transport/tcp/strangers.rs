@@ -44,6 +44,7 @@ fn two(job: u8, token: u8) -> Vec<Links> {
                 job: [job; 16],
                 token: [token; 32],
                 config: &config,
+                fences: false,
                 outside: Outside::default(),
             })
             .expect("links")

@@ -42,6 +42,7 @@ fn open(me: u32, size: u32, job: u8, token: u8, transport: &str, timeout: &str) 
         job: [job; 16],
         token: [token; 32],
         config: &config,
+        fences: false,
         outside: Outside::default(),
     })
     .expect("links")
