@@ -156,6 +156,7 @@ fn main() {
         job: [1; 16],
         token: [2; 32],
         config: &config,
+        fences: mayfly::transport::shm::fence::register(),
         outside: mayfly::transport::Outside::default(),
     })
     .expect("links");
