@@ -50,10 +50,8 @@ impl Engine {
         let Engine { links, core } = self;
         core.go_on(links);
     }
-}
 
-impl Engine {
-    /// Asks for a message back that left by [`Engine::send_recallable`]: the operation that ends cancelled, or fine.
+    /// Asks for a message back that left by [`Engine::send_at_once`]: the operation that ends cancelled, or fine.
     pub fn recall(&mut self, to: PeerId, context: u64, serial: u64) -> Ticket {
         let operation = Operation {
             state: State::Complete,

@@ -4,9 +4,35 @@ use crate::base::id::PeerId;
 use crate::engine::data::Data;
 use crate::engine::operation::{End, State, Ticket, FORGOTTEN};
 use crate::engine::peer::ENVELOPE;
-use crate::engine::{deliver, Body, Core, Message};
+use crate::engine::{deliver, Body, Core, Engine, Message, Run};
 use crate::transport::{Access, Links, Sent, Way, SMALLEST};
 use crate::wire::frame::{Header, Kind, EXPOSED, SYNCHRONOUS};
+
+impl Engine {
+    /// Sends dense data at once, and remembers nothing but a serial number by which the message may be recalled
+    /// ([`Engine::recall`]; 0: it may not). `None`: not now, or not so ([`Engine::send`] can).
+    #[inline(always)]
+    pub fn send_at_once(
+        &mut self,
+        (buffer, bytes): Run,
+        to: PeerId,
+        context: u64,
+        source: u32,
+        tag: i32,
+        recallable: bool,
+    ) -> Option<u64> {
+        let Engine { links, core } = self;
+        let data = Data::dense(buffer, bytes);
+        let serial = if recallable { core.serial + 1 } else { 0 };
+        if core.severed(context).is_some()
+            || !core.try_forgotten(links, &data, to, context, source, tag, serial)
+        {
+            return None;
+        }
+        core.serial += u64::from(recallable);
+        Some(serial)
+    }
+}
 
 impl Core {
     /// Would this many bytes go eagerly, had the peer lent more?

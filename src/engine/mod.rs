@@ -227,51 +227,6 @@ impl Engine {
         Started::Pending(ticket)
     }
 
-    /// Sends dense data at once, and remembers nothing; false: not now, or not so ([`Engine::send`] can).
-    #[inline(always)]
-    pub fn send_at_once(
-        &mut self,
-        run: Run,
-        to: PeerId,
-        context: u64,
-        source: u32,
-        tag: i32,
-    ) -> bool {
-        self.send_numbered(run, to, context, source, tag, 0)
-    }
-
-    /// The same of a message that may be recalled ([`Engine::recall`]): its serial number.
-    #[inline(always)]
-    pub fn send_recallable(
-        &mut self,
-        run: Run,
-        to: PeerId,
-        context: u64,
-        source: u32,
-        tag: i32,
-    ) -> Option<u64> {
-        let serial = self.core.serial + 1;
-        let sent = self.send_numbered(run, to, context, source, tag, serial);
-        self.core.serial += u64::from(sent);
-        sent.then_some(serial)
-    }
-
-    #[inline(always)]
-    fn send_numbered(
-        &mut self,
-        (buffer, bytes): Run,
-        to: PeerId,
-        context: u64,
-        source: u32,
-        tag: i32,
-        serial: u64,
-    ) -> bool {
-        let Engine { links, core } = self;
-        let data = Data::dense(buffer, bytes);
-        core.severed(context).is_none()
-            && core.try_forgotten(links, &data, to, context, source, tag, serial)
-    }
-
     /// Starts a receive. `from`: the process behind the pattern's source, when it names one. One that nothing can
     /// match any more, because the sender is gone, ends at once.
     #[inline]

@@ -108,35 +108,18 @@ fn plain(types: &Types, buffer: *mut u8, count: i64, datatype: DatatypeId) -> Op
 }
 
 impl World {
-    /// Of a send of dense data to a process, with which nothing is wrong: the data, the process, context and our rank.
+    /// A send of dense data to a process that can leave at once, and with which nothing is wrong; a `recallable` one may be
+    /// cancelled. `None`: nothing was done.
     #[inline(always)]
-    fn straight(&self, args: &SendArgs) -> Option<(Run, PeerId, u64, u32)> {
+    pub fn send_at_once(&mut self, args: &SendArgs, recallable: bool) -> Option<Active> {
         if !matches!(args.mode, Mode::Standard | Mode::Ready) || args.tag < 0 || args.dest < 0 {
             return None;
         }
         let comm = self.comms.table.get(args.comm)?;
         let peer = *comm.targets().members.get(args.dest as usize)?;
         let run = plain(&self.types, args.buffer, args.count, args.datatype)?;
-        Some((run, peer, comm.context, comm.rank))
-    }
-
-    /// A blocking send that can leave at once: it is over. False: nothing was done.
-    #[inline(always)]
-    pub fn send_at_once(&mut self, args: &SendArgs) -> bool {
-        match (self.straight(args), &mut self.engine) {
-            (Some((run, peer, context, rank)), Some(engine)) => {
-                engine.send_at_once(run, peer, context, rank, args.tag)
-            }
-            _ => false,
-        }
-    }
-
-    /// The same of a nonblocking one, which may be cancelled.
-    #[inline(always)]
-    pub fn send_recallable(&mut self, args: &SendArgs) -> Option<Active> {
-        let (run, peer, context, rank) = self.straight(args)?;
-        let engine = self.engine.as_mut()?;
-        let serial = engine.send_recallable(run, peer, context, rank, args.tag)?;
+        let (engine, context) = (self.engine.as_mut()?, comm.context);
+        let serial = engine.send_at_once(run, peer, context, comm.rank, args.tag, recallable)?;
         Some(Active::Sent(peer, context, serial))
     }
 

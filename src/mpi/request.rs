@@ -184,7 +184,8 @@ fn ended(comm: CommId, result: Result<()>) -> (Status, Option<Error>) {
     (status, error)
 }
 
-fn is_loss(error: Option<&Error>) -> bool {
+/// Did a peer's end cause it?
+pub fn is_loss(error: Option<&Error>) -> bool {
     error.is_some_and(|e| e.class == Class::ProcAborted)
 }
 

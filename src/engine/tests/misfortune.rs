@@ -63,7 +63,7 @@ fn what_has_left_can_be_recalled_until_it_is_matched() {
     let mut bytes = [3u8; 8];
     let run = (bytes.as_mut_ptr(), bytes.len());
     let send = |engine: &mut Engine| {
-        let serial = engine.send_recallable(run, PeerId(1), 8, 0, 1);
+        let serial = engine.send_at_once(run, PeerId(1), 8, 0, 1, true);
         serial.expect("there is room")
     };
     let kept = send(&mut engines[0]);

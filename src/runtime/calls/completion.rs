@@ -3,7 +3,7 @@
 
 use crate::base::error::{Class, Error, Result};
 use crate::base::id::RequestId;
-use crate::mpi::request::{Completion, Generalized, Request, Taken};
+use crate::mpi::request::{is_loss, Completion, Generalized, Request, Taken};
 use crate::mpi::{Status, World};
 use crate::runtime::Runtime;
 
@@ -118,7 +118,7 @@ pub fn waitall(
             }
         });
         let completion = end.map_or_else(|| Ok(pending()), |end| end.map(finish))?;
-        vain |= is_loss(&completion);
+        vain |= is_loss(completion.error.as_ref());
         each(index, completion);
         index += 1;
     }
@@ -140,17 +140,12 @@ fn take_ended(
             break;
         }
         if let Taken::Completion(completion) = w.take_request(request)? {
-            *vain |= is_loss(&completion);
+            *vain |= is_loss(completion.error.as_ref());
             each(index, completion);
         }
         index += 1;
     }
     Ok(index)
-}
-
-fn is_loss(completion: &Completion) -> bool {
-    let error = completion.error.as_ref();
-    error.is_some_and(|e| e.class == Class::ProcAborted)
 }
 
 /// Of a request that is left active because another failed.

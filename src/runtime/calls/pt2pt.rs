@@ -12,7 +12,7 @@ use crate::runtime::Runtime;
 
 #[inline]
 fn blocking_send(rt: &Runtime, args: SendArgs) -> Result<()> {
-    match rt.with(|w| w.send_at_once(&args)) {
+    match rt.with(|w| w.send_at_once(&args, false).is_some()) {
         true => Ok(()),
         false => send_and_wait(rt, &args),
     }
@@ -49,7 +49,7 @@ fn end(rt: &Runtime, started: Started) -> Result<Outcome> {
 
 fn nonblocking_send(rt: &Runtime, args: SendArgs) -> Result<RequestId> {
     rt.with(|w| {
-        if let Some(active) = w.send_recallable(&args) {
+        if let Some(active) = w.send_at_once(&args, true) {
             return Ok(w.request_for_sent(active, args.comm));
         }
         let begun = w.send_any(&args)?;

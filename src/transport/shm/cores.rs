@@ -1,15 +1,22 @@
 //! On which processor a rank runs. Two that talk and share one leave the other idle until the kernel notices, which may take
 //! longer than the program: a rank that yields again and again looks as good where it is as elsewhere.
 
+use super::{Peer, Shm};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How often a rank may look for a processor of its own.
+const MOVES: Duration = Duration::from_millis(5);
+
 /// The processor that the calling thread runs on.
-pub fn current() -> Option<u32> {
+fn current() -> Option<u32> {
     // SAFETY: no memory is involved.
     u32::try_from(unsafe { libc::sched_getcpu() }).ok()
 }
 
 /// Moves the calling thread from this processor to one that is not taken, among those that it may use; afterwards it may use
 /// the same as before. False: it stays where it is.
-pub fn leave(core: u32, taken: &[u32]) -> bool {
+fn leave(core: u32, taken: &[u32]) -> bool {
     let size = size_of::<libc::cpu_set_t>();
     // SAFETY: a set of processors is plain bits; all zeros is the empty one.
     let (mut allowed, mut one): (libc::cpu_set_t, libc::cpu_set_t) =
@@ -40,6 +47,50 @@ pub fn leave(core: u32, taken: &[u32]) -> bool {
         }
     }
     true
+}
+
+impl Shm {
+    /// Says on which processor this rank waits. Does one of those to whom it talks wait on the same? Then whoever spins
+    /// keeps the other from sending what it waits for. Of two such the one of the higher rank goes elsewhere, if it may.
+    #[cold]
+    pub fn shares_core(&mut self) -> bool {
+        let claim = |shm: &Shm| {
+            let core = current();
+            let number = core.map_or(0, |core| core + 1);
+            shm.segment
+                .map
+                .head()
+                .core
+                .0
+                .store(number, Ordering::Relaxed);
+            core
+        };
+        let Some(core) = claim(self) else {
+            return false;
+        };
+        let place = |p: &Peer| match p.gone || p.goodbye {
+            true => None,
+            false => p.map.head().core.0.load(Ordering::Relaxed).checked_sub(1),
+        };
+        let others = || {
+            self.peers
+                .iter()
+                .zip(0..)
+                .filter_map(|(p, rank)| Some((place(p.as_deref()?)?, rank)))
+        };
+        let Some((_, rank)) = others().find(|&(other, _)| other == core) else {
+            return false;
+        };
+        let now = Instant::now();
+        if rank > self.me || self.moved.is_some_and(|before| now - before < MOVES) {
+            return true;
+        }
+        let taken: Vec<u32> = others().map(|(core, _)| core).collect();
+        self.moved = Some(now);
+        let moved = leave(core, &taken);
+        claim(self);
+        !moved
+    }
 }
 
 #[cfg(test)]

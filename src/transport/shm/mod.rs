@@ -34,8 +34,6 @@ const NAP: Duration = if cfg!(test) {
 };
 /// How long a rank sleeps that somebody cannot wake.
 const BLIND: Duration = Duration::from_millis(1);
-/// How often a rank may look for a processor of its own.
-const MOVES: Duration = Duration::from_millis(5);
 /// Processes looked at in one watch.
 const WATCHED: usize = 32;
 
@@ -421,48 +419,6 @@ impl Shm {
     /// So many peers are on this machine.
     pub fn expect(&mut self, local: u32) {
         self.segment.expect(local);
-    }
-
-    /// Says on which processor this rank waits. Does one of those to whom it talks wait on the same? Then whoever spins
-    /// keeps the other from sending what it waits for. Of two such the one of the higher rank goes elsewhere, if it may.
-    #[cold]
-    pub fn shares_core(&mut self) -> bool {
-        let claim = |shm: &Shm| {
-            let core = cores::current();
-            let number = core.map_or(0, |core| core + 1);
-            shm.segment
-                .map
-                .head()
-                .core
-                .0
-                .store(number, Ordering::Relaxed);
-            core
-        };
-        let Some(core) = claim(self) else {
-            return false;
-        };
-        let place = |p: &Peer| match p.gone || p.goodbye {
-            true => None,
-            false => p.map.head().core.0.load(Ordering::Relaxed).checked_sub(1),
-        };
-        let others = || {
-            self.peers
-                .iter()
-                .zip(0..)
-                .filter_map(|(p, rank)| Some((place(p.as_deref()?)?, rank)))
-        };
-        let Some((_, rank)) = others().find(|&(other, _)| other == core) else {
-            return false;
-        };
-        let now = Instant::now();
-        if rank > self.me || self.moved.is_some_and(|before| now - before < MOVES) {
-            return true;
-        }
-        let taken: Vec<u32> = others().map(|(core, _)| core).collect();
-        self.moved = Some(now);
-        let moved = cores::leave(core, &taken);
-        claim(self);
-        !moved
     }
 
     /// Announces sleep and looks once more; false: there is something to do. Must be followed by [`Shm::awake`].
