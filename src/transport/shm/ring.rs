@@ -1,9 +1,9 @@
 //! A ring of records between one producer and one consumer, in memory that both map.
 //!
 //! A record begins on a cache line: a word (0 while there is no record), a header, the payload. A plain message's header is
-//! brief: its length and number stand in the word, context, source and tag follow. Then 40 bytes of payload are on the line
-//! of the word that the consumer waits for, and it sees all of them with it; each further line is another miss. Of all others
-//! the word is the bytes of the record, and the 48 bytes of the header follow.
+//! brief: its length and number stand in the word, context, source and tag follow. Then up to 40 bytes of payload are on the
+//! line of the word that the consumer waits for, and it sees all of them with it; each further line is another miss. Of all
+//! others the word is the bytes of the record, and the 48 bytes of the header follow. Longer payloads have lines of their own.
 //!
 //! The word at the consumer's position must be 0 until the producer publishes there. The consumer zeroes the word of
 //! each record it has read. What it cannot know is where payload lay at the beginning of a line: the producer
@@ -14,14 +14,29 @@ use std::sync::atomic::{compiler_fence, AtomicU32, AtomicU64, Ordering};
 
 /// Bytes of a cache line.
 pub const LINE: usize = 64;
-/// Word and header in front of the payload.
-const FRONT: usize = 8 + HEADER;
+/// A payload that does not fit on the line of its word begins on the next.
+const FRONT: usize = LINE;
 /// The word of the record that means: the ring goes on at its beginning.
 const SKIP: u64 = u64::MAX;
 /// Bit of the word of a record with a brief header; below it the length, above it 32 bits of the number.
 const BRIEF: u64 = 1 << 31;
 /// Word and brief header.
 const BRIEF_FRONT: usize = 24;
+
+/// Bytes of the next record that are fetched ahead: as many misses as a processor has under way.
+const AHEAD: usize = 17 * LINE;
+
+/// Begins to fetch a line that will be written to.
+#[inline(always)]
+fn fetch_to_write(line: *const u8) {
+    // SAFETY: a hint; it reads and writes nothing and faults nowhere. Processors without it take it for no operation.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) line, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
+}
 
 /// What producer and consumer tell each other beside the records.
 #[repr(C, align(128))]
@@ -56,6 +71,15 @@ pub const fn max_payload(ring: usize) -> usize {
 #[inline(always)]
 fn record(front: usize, length: usize) -> usize {
     (front + length + LINE - 1) & !(LINE - 1)
+}
+
+/// Bytes in front of the payload of a brief record.
+#[inline(always)]
+fn brief_front(length: usize) -> usize {
+    match length <= LINE - BRIEF_FRONT {
+        true => BRIEF_FRONT,
+        false => FRONT,
+    }
 }
 
 /// Word and header of a brief record, as far as its header has one.
@@ -145,7 +169,10 @@ impl Producer {
         let length = header.length as usize;
         assert!(length <= max_payload(self.size), "payload beyond the ring");
         let brief = brief(header);
-        let front = if brief.is_some() { BRIEF_FRONT } else { FRONT };
+        let front = match brief {
+            Some(_) => brief_front(length),
+            None => FRONT,
+        };
         let record = record(front, length);
         let mut at = self.tail as usize & (self.size - 1);
         let skip = if record > self.size - at {
@@ -169,22 +196,22 @@ impl Producer {
             self.tail += skip as u64;
             at = 0;
         }
+        self.cleanse((at + record) & (self.size - 1));
         // SAFETY: [at, at + record) lies in the ring and between head and limit, where the consumer does not read until
         // the word is stored below; header and payload fit in the record.
         unsafe {
+            let payload = self.data.add(at + front);
+            fill(std::slice::from_raw_parts_mut(payload, length));
+            // The consumer looks at the first line all the time: once it was written to and not all is there, its look
+            // takes the line away, and the word must fetch it again. So this line is written last, in one go.
+            compiler_fence(Ordering::Release);
             let place = self.data.add(at + 8);
             match &brief {
                 Some((_, bytes)) => place.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()),
                 None => place.copy_from_nonoverlapping(header.encode().as_ptr(), HEADER),
             }
-            let payload = self.data.add(at + front);
-            fill(std::slice::from_raw_parts_mut(payload, length));
         }
         let word = brief.map_or(record as u64, |(word, _)| word);
-        if record > LINE {
-            self.soil(at / LINE + 1, record / LINE - 1);
-        }
-        self.cleanse((at + record) & (self.size - 1));
         // Publishes the record. The next thing the sender does is to look whether the receiver sleeps, and the receiver
         // says so and then looks at this word: one of the two must see the other. Either this store is sequentially
         // consistent, or the receiver has all senders pass a barrier between the two (then only the compiler must not
@@ -194,6 +221,10 @@ impl Producer {
             compiler_fence(Ordering::SeqCst);
         } else {
             self.word(at).store(word, Ordering::SeqCst);
+        }
+        if record > LINE {
+            self.soil(at / LINE + 1, record / LINE - 1);
+            self.fetch_ahead(at + record, record);
         }
         self.tail += record as u64;
         true
@@ -208,6 +239,17 @@ impl Producer {
             let run = (end - at).min(64 - bit);
             self.dirty[at / 64] |= (u64::MAX >> (64 - run)) << bit;
             at += run;
+        }
+    }
+
+    /// Calls for the lines of the next record, should it be like the last, but the first, at which the consumer looks: they
+    /// come while the sender does something else, and the next send need not wait for them.
+    #[inline]
+    fn fetch_ahead(&self, at: usize, record: usize) {
+        let end = (at + record.min(AHEAD)).min(self.size);
+        for line in (at + LINE..end).step_by(LINE) {
+            // SAFETY: within the ring.
+            fetch_to_write(unsafe { self.data.add(line) });
         }
     }
 
@@ -307,13 +349,14 @@ impl Consumer {
         let room = self.size - at;
         if word & BRIEF != 0 {
             let length = (word & (BRIEF - 1)) as usize;
-            let size = record(BRIEF_FRONT, length);
+            let front = brief_front(length);
+            let size = record(front, length);
             if size > room {
                 return None;
             }
             // SAFETY: within the ring, and the producer does not touch the record until the head has passed it.
             let bytes = unsafe { &*self.data.add(at + 8).cast() };
-            return Some((size, BRIEF_FRONT, at_length(word, bytes)));
+            return Some((size, front, at_length(word, bytes)));
         }
         let size = word as usize;
         if size > room {
