@@ -11,6 +11,7 @@ pub mod matching;
 pub mod operation;
 pub mod peer;
 pub mod rndv;
+mod share;
 #[cfg(test)]
 mod tests;
 pub mod transfer;
@@ -93,6 +94,8 @@ pub struct Core {
     walked: Vec<PeerId>,
     /// Matched rndv receives that can be pulled.
     pulls: Vec<Ticket>,
+    /// Invitations to copy parts of sends.
+    invitations: Vec<share::Invitation>,
     /// What moves by one-sided calls.
     pub transfers: Transfers,
     /// Unexpected eager bytes that a peer may place here.
@@ -140,6 +143,7 @@ impl Engine {
             busy: Vec::new(),
             walked: Vec::new(),
             pulls: Vec::new(),
+            invitations: Vec::new(),
             transfers: Transfers::default(),
             window,
             eager: if eager == 0 {
@@ -354,6 +358,9 @@ impl Engine {
         if !core.pulls.is_empty() {
             core.pull(links);
             moved = true;
+        }
+        if !core.invitations.is_empty() {
+            core.take_part(links);
         }
         moved | core.go_on(links)
     }

@@ -5,7 +5,7 @@ use crate::base::id::PeerId;
 use crate::engine::operation::{End, Operation, Outcome, State, Ticket};
 use crate::engine::{transfer, Body, Core, Message, Place};
 use crate::transport::{Access, Links, Sent, Way};
-use crate::wire::frame::{Header, Kind, EXPOSED, SYNCHRONOUS};
+use crate::wire::frame::{Header, Kind, EXPOSED, SHARED, SYNCHRONOUS};
 
 /// Bytes pulled at a time when the receiver's data are not dense.
 const BOUNCE: usize = 128 << 10;
@@ -124,6 +124,9 @@ impl Core {
             } else {
                 links.way(from)
             };
+            if way == Way::Fetch && self.share(links, ticket, from) {
+                continue;
+            }
             if wanted == 0 || (way == Way::Fetch && self.fetch(links, ticket, from)) {
                 self.done(from, remote);
                 self.complete(ticket, end);
@@ -176,6 +179,10 @@ impl Core {
 
     /// The receiver is ready for the data of one of our sends.
     pub(super) fn on_clear(&mut self, from: PeerId, header: &Header) {
+        if header.flags & SHARED != 0 {
+            self.on_invitation(from, header);
+            return;
+        }
         let ticket = Ticket(header.request);
         let exposed = header.flags & EXPOSED != 0;
         let operation = self.operations.get_mut(ticket);

@@ -30,6 +30,8 @@ enum Manner {
     Orphan,
     /// The peer may write.
     Open,
+    /// The peer writes some parts.
+    Shared,
     /// This rank reads.
     Get,
     /// This rank writes.
@@ -185,6 +187,26 @@ impl Core {
         });
         self.operations.get_mut(ticket)?.transfer = slot;
         exposed.map(|e| e.key)
+    }
+
+    /// The sender of a receive is copying parts of it. Not `fine`: those of this rank could not be copied.
+    pub(super) fn await_parts(&mut self, ticket: Ticket, from: PeerId, fine: bool) {
+        let slot = self.transfers.insert(Transfer {
+            ticket,
+            peer: from,
+            manner: Manner::Shared,
+            remote: 0,
+            key: None,
+            length: 0,
+            begun: 0,
+            calls: 0,
+            hold: None,
+            end: None,
+            refused: !fine,
+        });
+        if let Some(operation) = self.operations.get_mut(ticket) {
+            operation.transfer = slot;
+        }
     }
 
     /// Reads a matched receive's data from its sender's memory.
@@ -444,7 +466,19 @@ impl Core {
         let Some(t) = self.transfers.get_mut(slot) else {
             return;
         };
-        if t.manner != Manner::Open || t.peer != from {
+        if t.peer != from {
+            return;
+        }
+        if t.manner == Manner::Shared {
+            let (end, whole) = (t.end, !t.refused && header.total != 0);
+            self.detach(ticket);
+            match end {
+                Some(end) => self.complete(ticket, end),
+                None => self.shared(ticket, from, whole),
+            }
+            return;
+        }
+        if t.manner != Manner::Open {
             return;
         }
         match (t.end, header.total) {
@@ -481,7 +515,7 @@ impl Core {
                 }
                 true
             }
-            Manner::Open if known.cut => true,
+            Manner::Open | Manner::Shared if known.cut => true,
             Manner::Get | Manner::Put if calls == 0 => {
                 known.transfers.retain(|&s| s != slot);
                 let remote = self.operations.get(ticket).map_or(0, |o| o.remote);
@@ -543,7 +577,8 @@ impl Core {
 
     /// This peer cannot write here any more.
     fn close_to(&mut self, peer: PeerId) {
-        let open = |t: &&Transfer| t.peer == peer && t.manner == Manner::Open;
+        let written = |manner| matches!(manner, Manner::Open | Manner::Shared);
+        let open = |t: &&Transfer| t.peer == peer && written(t.manner);
         let slots = self.transfers.slots.iter().flatten().filter(open);
         let ended: Vec<Ticket> = slots.map(|t| t.ticket).collect();
         for ticket in ended {

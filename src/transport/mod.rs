@@ -9,6 +9,7 @@ pub mod links;
 pub mod onesided;
 mod os;
 mod own;
+pub mod parts;
 pub mod post;
 #[cfg(test)]
 mod processes;

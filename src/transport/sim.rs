@@ -2,6 +2,7 @@
 //! so that a run is repeatable: same seed and same calls, same deliveries.
 
 mod onesided;
+mod share;
 
 use crate::base::id::PeerId;
 use crate::transport::{Sent, Sink, Way};
@@ -81,6 +82,8 @@ struct Net {
     parted: Vec<bool>,
     /// By key.
     exposed: HashMap<u32, onesided::Exposure>,
+    /// By receiver and sender.
+    shared: HashMap<(u32, u32), share::Shared>,
     /// Of keys and puts.
     serial: u64,
     /// Puts that arrived and were not finished yet.
@@ -137,6 +140,7 @@ impl Sim {
             witness: vec![None; ranks],
             parted: vec![false; ranks * ranks],
             exposed: HashMap::new(),
+            shared: HashMap::new(),
             serial: 0,
             landed: Vec::new(),
         }));

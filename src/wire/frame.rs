@@ -13,7 +13,8 @@ pub enum Kind {
     /// the data when it lies in one piece, else 0; with [`EXPOSED`] they can be read there, with the key `answer`.
     Ready = 2,
     /// rndv, clear to send: the receiver's `answer` takes the data of the sender's `request`. With [`EXPOSED`] they may
-    /// be written to the receiver's memory at `cookie`, whose key is `source`; [`Kind::Placed`] follows them.
+    /// be written to the receiver's memory at `cookie`, whose key is `source`; [`Kind::Placed`] follows them. With
+    /// [`SHARED`] parts of them may, which are taken under the serial number `source`.
     Clear = 3,
     /// rndv, a piece: `cookie` bytes into the packed message, for the receiver's `answer`.
     Piece = 4,
@@ -46,6 +47,9 @@ pub const SYNCHRONOUS: u8 = 1;
 
 /// Flag of an announcement and of its answer: one-sided calls reach the memory.
 pub const EXPOSED: u8 = 2;
+
+/// Flag of [`Kind::Clear`]: the receiver reads the data itself, and invites the sender to write some of them.
+pub const SHARED: u8 = 4;
 
 /// A frame's header; 48 bytes, little endian.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,8 +4,10 @@
 mod cores;
 pub mod fence;
 pub mod fetch;
+mod lines;
 mod ring;
 mod segment;
+mod share;
 pub mod wake;
 
 use crate::base::config::Config;
@@ -50,6 +52,8 @@ struct Peer {
     fetch: Option<bool>,
     /// The largest payload that had better go by the ring; 0: not known yet.
     eager: usize,
+    /// Messages in turn that it was invited to copy in vain.
+    in_vain: u32,
     /// It knows that this rank sends.
     active: bool,
     /// Its ring was full at the last send.
@@ -78,6 +82,10 @@ pub struct Shm {
     cma: bool,
     /// This process passes the barriers of others, and makes them.
     fences: bool,
+    /// Messages from here on both ranks copy, bytes.
+    large: usize,
+    /// The peer to whose ring something was written last, while pauses are of use to it.
+    fresh: Option<u32>,
     /// Peers whose ring was full.
     busy: Vec<u32>,
     /// Processes that ended; reported when their rings are empty.
@@ -129,6 +137,8 @@ impl Shm {
             waker,
             cma: options.config.cma,
             fences,
+            large: share::large(),
+            fresh: None,
             busy: Vec::new(),
             dying: Vec::new(),
             watched: Instant::now(),
@@ -205,6 +215,7 @@ impl Shm {
             probe: address.probe,
             fetch: None,
             eager: 0,
+            in_vain: 0,
             active: false,
             busy: false,
             goodbye: false,
@@ -306,11 +317,16 @@ impl Shm {
             return Sent::Lost;
         };
         if !p.producer.send(header, fill) {
+            // Who waits for room has no pause.
+            self.fresh = None;
             if !p.busy {
                 p.busy = true;
                 self.busy.push(peer.0);
             }
             return Sent::Busy;
+        }
+        if header.length as usize > ring::BESIDE {
+            self.fresh = Some(peer.0);
         }
         if !p.active {
             p.active = true;
@@ -340,6 +356,12 @@ impl Shm {
                 self.drain(at, sink);
             }
             at += 1;
+        }
+        if let Some(to) = self.fresh.filter(|_| !moved) {
+            let p = &mut self.peers[to as usize];
+            if p.as_mut().is_none_or(|p| p.producer.pause()) {
+                self.fresh = None;
+            }
         }
         if !self.dying.is_empty() {
             self.bury();

@@ -9,11 +9,11 @@
 //! each record it has read. What it cannot know is where payload lay at the beginning of a line: the producer
 //! remembers those lines (`dirty`) and zeroes the word *behind* a record before it publishes the record.
 
+use crate::transport::parts::Parts;
+use crate::transport::shm::lines::{Last, LINE};
 use crate::wire::frame::{Header, Kind, FORGOTTEN, HEADER};
 use std::sync::atomic::{compiler_fence, AtomicU32, AtomicU64, Ordering};
 
-/// Bytes of a cache line.
-pub const LINE: usize = 64;
 /// A payload that does not fit on the line of its word begins on the next.
 const FRONT: usize = LINE;
 /// The word of the record that means: the ring goes on at its beginning.
@@ -22,21 +22,8 @@ const SKIP: u64 = u64::MAX;
 const BRIEF: u64 = 1 << 31;
 /// Word and brief header.
 const BRIEF_FRONT: usize = 24;
-
-/// Bytes of the next record that are fetched ahead: as many misses as a processor has under way.
-const AHEAD: usize = 17 * LINE;
-
-/// Begins to fetch a line that will be written to.
-#[inline(always)]
-fn fetch_to_write(line: *const u8) {
-    // SAFETY: a hint; it reads and writes nothing and faults nowhere. Processors without it take it for no operation.
-    #[cfg(target_arch = "x86_64")]
-    unsafe {
-        std::arch::asm!("prefetchw [{}]", in(reg) line, options(nostack, preserves_flags, readonly));
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = line;
-}
+/// Bytes of payload that fit behind them on their line.
+pub const BESIDE: usize = LINE - BRIEF_FRONT;
 
 /// What producer and consumer tell each other beside the records.
 #[repr(C, align(128))]
@@ -48,6 +35,8 @@ pub struct Control {
     wants: AtomicU32,
     /// The consumer has no way to wake the producer.
     pub mute: AtomicU32,
+    /// Of a message that both copy.
+    pub parts: Parts,
 }
 
 impl Control {
@@ -58,6 +47,7 @@ impl Control {
             pad: [0; 7],
             wants: AtomicU32::new(0),
             mute: AtomicU32::new(0),
+            parts: Parts::default(),
         }
     }
 }
@@ -76,7 +66,7 @@ fn record(front: usize, length: usize) -> usize {
 /// Bytes in front of the payload of a brief record.
 #[inline(always)]
 fn brief_front(length: usize) -> usize {
-    match length <= LINE - BRIEF_FRONT {
+    match length <= BESIDE {
         true => BRIEF_FRONT,
         false => FRONT,
     }
@@ -129,6 +119,7 @@ pub struct Producer {
     dirty: Box<[u64]>,
     /// The consumer sees to the order of what is published and its own sleep: see `fence`.
     light: bool,
+    last: Last,
 }
 
 // SAFETY: the pointers lead into a mapping of the process that outlives the end (its owner holds both).
@@ -147,6 +138,7 @@ impl Producer {
             limit: size as u64,
             dirty: vec![0; (size / LINE).div_ceil(64)].into_boxed_slice(),
             light: false,
+            last: Last::default(),
         }
     }
 
@@ -224,7 +216,7 @@ impl Producer {
         }
         if record > LINE {
             self.soil(at / LINE + 1, record / LINE - 1);
-            self.fetch_ahead(at + record, record);
+            self.last.published(self.data, self.size, at, record);
         }
         self.tail += record as u64;
         true
@@ -242,15 +234,10 @@ impl Producer {
         }
     }
 
-    /// Calls for the lines of the next record, should it be like the last, but the first, at which the consumer looks: they
-    /// come while the sender does something else, and the next send need not wait for them.
+    /// Uses a pause of this rank's for the lines of the ring; true when there is no more to do.
     #[inline]
-    fn fetch_ahead(&self, at: usize, record: usize) {
-        let end = (at + record.min(AHEAD)).min(self.size);
-        for line in (at + LINE..end).step_by(LINE) {
-            // SAFETY: within the ring.
-            fetch_to_write(unsafe { self.data.add(line) });
-        }
+    pub fn pause(&mut self) -> bool {
+        self.last.pause(self.data, self.size)
     }
 
     /// The word at `at`, which the consumer looks at next, must be 0.

@@ -4,6 +4,7 @@
 //! one ring for each rank. Pages cost nothing until a pair talks.
 
 use crate::transport::os::{check, Fd};
+use crate::transport::parts::Parts;
 use crate::transport::shm::ring::Control;
 use crate::wire::address::Segment as At;
 use std::ffi::CString;
@@ -139,6 +140,12 @@ impl Map {
     pub fn mute(&self, rank: u32) -> &AtomicU32 {
         // SAFETY: the control lies in the mapping, and the word is only used as an atomic.
         unsafe { &(*self.control(rank)).mute }
+    }
+
+    /// Which parts are taken of a message from this rank that both copy.
+    pub fn parts(&self, rank: u32) -> &Parts {
+        // SAFETY: the control lies in the mapping, and the word in it is an atomic.
+        unsafe { &(*self.control(rank)).parts }
     }
 
     pub fn ring(&self, rank: u32) -> *mut u8 {

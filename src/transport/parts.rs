@@ -1,0 +1,172 @@
+//! A large message in parts that its two ranks copy at the same time: the receiver from the front, the sender from behind.
+
+use crate::base::error::Result;
+use crate::base::id::PeerId;
+use crate::fail;
+use crate::transport::links::{Links, Route};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Most parts of a message.
+pub const MOST: u32 = (1 << SHIFT) - 1;
+const SHIFT: u32 = 16;
+
+/// Which parts of one message are taken: its serial number in the upper half, how many from the front, how many from
+/// behind. It lies in memory of both ranks, and only the receiver begins a message.
+#[derive(Default)]
+#[repr(transparent)]
+pub struct Parts(AtomicU64);
+
+/// From where a part is taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// The receiver's.
+    Front,
+    /// The sender's.
+    Behind,
+}
+
+impl Parts {
+    /// The next message: no part of the last one can be taken any more. Its serial number.
+    pub fn begin(&self) -> u32 {
+        let serial = ((self.0.load(Ordering::Relaxed) >> 32) as u32).wrapping_add(1);
+        self.0.store(u64::from(serial) << 32, Ordering::Release);
+        serial
+    }
+
+    /// Takes the next of so many parts of that message: its index. `None`: all are taken, or it is another message's turn.
+    pub fn take(&self, serial: u32, count: u32, side: Side) -> Option<u32> {
+        let taken = |word: u64| {
+            let front = word as u32 & MOST;
+            let behind = word as u32 >> SHIFT;
+            let left = (word >> 32) as u32 == serial && front + behind < count.min(MOST);
+            left.then(|| match side {
+                Side::Front => (word + 1, front),
+                Side::Behind => (word + (1 << SHIFT), count - 1 - behind),
+            })
+        };
+        let next = |word| taken(word).map(|(next, _)| next);
+        let before = self
+            .0
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, next);
+        before.ok().and_then(taken).map(|(_, index)| index)
+    }
+}
+
+/// The pointers are a program's: see [`Links::fetch`].
+#[allow(clippy::not_unsafe_ptr_arg_deref)]
+impl Links {
+    /// Begins a message of so many bytes from `peer` that the two copy together; its serial number. `None`: it does not pay,
+    /// or the peer has no hand free.
+    pub fn share(&mut self, peer: PeerId, bytes: usize) -> Option<u32> {
+        // Where ranks are more than processors somebody else has work for this one.
+        let crowded = self.said_where().1;
+        match (self.routes[peer.0 as usize], &mut self.shm, &mut self.sim) {
+            (Route::Shm, Some(shm), _) if !crowded => shm.share(peer, bytes),
+            (Route::Sim, _, Some(sim)) => sim.share(peer),
+            _ => None,
+        }
+    }
+
+    /// Takes a part of a message from `peer`, or from behind of one to it.
+    pub fn take_part(&mut self, peer: PeerId, serial: u32, count: u32, side: Side) -> Option<u32> {
+        match (self.routes[peer.0 as usize], &mut self.shm, &mut self.sim) {
+            (Route::Shm, Some(shm), _) => shm.take_part(peer, serial, count, side),
+            (Route::Sim, _, Some(sim)) => sim.take_part(peer, serial, count, side),
+            _ => None,
+        }
+    }
+
+    /// Says of a message from `peer` whether that took any part of it.
+    pub fn was_shared(&mut self, peer: PeerId, shared: bool) {
+        if let (Route::Shm, Some(shm)) = (self.routes[peer.0 as usize], &mut self.shm) {
+            shm.was_shared(peer, shared);
+        }
+    }
+
+    /// Writes `length` bytes from `from` to `remote` in the memory of `peer`, with which a message is shared.
+    ///
+    /// # Errors
+    /// As those of [`Links::fetch`].
+    pub fn store(
+        &mut self,
+        peer: PeerId,
+        from: *const u8,
+        remote: u64,
+        length: usize,
+    ) -> Result<()> {
+        match (self.routes[peer.0 as usize], &mut self.shm) {
+            (Route::Sim, _) => {
+                // SAFETY: as in `Links::fetch`.
+                unsafe { std::ptr::copy(from, remote as *mut u8, length) };
+                Ok(())
+            }
+            (Route::Shm, Some(shm)) => shm.store(peer, from, remote, length),
+            _ => fail!(
+                Other,
+                "rank {} cannot write to the memory of rank {}",
+                self.me.0,
+                peer.0
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::sync::atomic::AtomicBool;
+
+    #[test]
+    fn each_part_is_taken_once() {
+        let parts = Parts::default();
+        for count in [1, 2, 7, 64, 1000] {
+            let serial = parts.begin();
+            let over = AtomicBool::new(false);
+            let all = |side| {
+                let mut mine = Vec::new();
+                while let Some(index) = parts.take(serial, count, side) {
+                    assert!(!over.load(Ordering::Relaxed), "taken after all were");
+                    mine.push(index);
+                }
+                mine
+            };
+            let (front, behind) = std::thread::scope(|scope| {
+                let other = scope.spawn(|| all(Side::Behind));
+                (all(Side::Front), other.join().unwrap())
+            });
+            over.store(true, Ordering::Relaxed);
+            assert!(front.iter().copied().eq(0..front.len() as u32));
+            assert!(behind
+                .iter()
+                .copied()
+                .eq((0..count).rev().take(behind.len())));
+            let whole: BTreeSet<u32> = front.iter().chain(&behind).copied().collect();
+            assert_eq!(
+                (whole.len(), front.len() + behind.len()),
+                (count as usize, count as usize)
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_of_an_earlier_message_can_be_taken() {
+        let parts = Parts::default();
+        let first = parts.begin();
+        assert_eq!(parts.take(first, 3, Side::Behind), Some(2));
+        let second = parts.begin();
+        assert_ne!(first, second);
+        assert_eq!(parts.take(first, 3, Side::Behind), None);
+        assert_eq!(parts.take(second, 3, Side::Behind), Some(2));
+    }
+
+    #[test]
+    fn nonsense_in_the_word_names_no_part_beyond_the_message() {
+        for word in [u64::MAX, 0xffff, 0xffff_0000, 0x0002_0002] {
+            let parts = Parts(AtomicU64::new(word & 0xffff_ffff));
+            for side in [Side::Front, Side::Behind] {
+                assert!(parts.take(0, 4, side).is_none());
+            }
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Messages that both ranks copy: the word that says which parts are taken lies in the receiver's segment, by sender.
+
+use crate::base::id::PeerId;
+use crate::transport::parts::{Parts, Side};
+use crate::transport::shm::Shm;
+use std::sync::atomic::Ordering;
+
+/// After so many messages in turn with which a sender did not help ...
+const IN_VAIN: u32 = 4;
+/// ... it is invited to one of so many.
+const SELDOM: u32 = 16;
+
+/// From how many bytes on it pays that two ranks copy. While a message and its copy fit into the receiver's second cache
+/// one copies faster: measured, up to three eighths of it.
+pub fn large() -> usize {
+    // SAFETY: no memory is involved.
+    let cache = unsafe { libc::sysconf(libc::_SC_LEVEL2_CACHE_SIZE) };
+    let cache = usize::try_from(cache).ok().filter(|&bytes| bytes > 0);
+    (cache.unwrap_or(1 << 20) / 8 * 3).clamp(128 << 10, 4 << 20)
+}
+
+impl Shm {
+    /// Begins a message of so many bytes from `peer` that both copy, unless the peer sleeps, or has mostly had other things
+    /// to do.
+    pub fn share(&mut self, peer: PeerId, bytes: usize) -> Option<u32> {
+        if bytes < self.large || !self.can_fetch(peer) {
+            return None;
+        }
+        let p = self.peers[peer.0 as usize].as_mut()?;
+        if p.map.head().sleeping.0.load(Ordering::Relaxed) != 0 {
+            return None;
+        }
+        if p.in_vain >= IN_VAIN {
+            p.in_vain += 1;
+            if !p.in_vain.is_multiple_of(SELDOM) {
+                return None;
+            }
+        }
+        Some(self.segment.map.parts(peer.0).begin())
+    }
+
+    /// Takes a part: of a message from `peer` at the front, of one to it from behind.
+    pub fn take_part(&mut self, peer: PeerId, serial: u32, count: u32, side: Side) -> Option<u32> {
+        let parts: &Parts = match side {
+            Side::Front => self.segment.map.parts(peer.0),
+            Side::Behind if !self.can_fetch(peer) => return None,
+            Side::Behind => self.peers[peer.0 as usize].as_ref()?.map.parts(self.me),
+        };
+        parts.take(serial, count, side)
+    }
+
+    /// Whether the sender helped with the last message from it.
+    pub fn was_shared(&mut self, peer: PeerId, shared: bool) {
+        if let Some(p) = &mut self.peers[peer.0 as usize] {
+            p.in_vain = match shared {
+                true => 0,
+                // The wish to try again stays.
+                false if p.in_vain >= IN_VAIN => p.in_vain,
+                false => p.in_vain + 1,
+            };
+        }
+    }
+}

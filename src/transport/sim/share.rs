@@ -1,0 +1,44 @@
+//! Messages that both ranks copy, over the simulated network. There the sender never runs while the receiver copies, so
+//! parts are put by for it, which it then finds.
+
+use super::{lock, Endpoint};
+use crate::base::id::PeerId;
+use crate::transport::parts::{Parts, Side};
+
+/// The parts between a receiver and a sender.
+#[derive(Default)]
+pub(super) struct Shared {
+    parts: Parts,
+    /// Put by for the sender: of which message, and the index.
+    kept: Vec<(u32, u32)>,
+}
+
+impl Endpoint {
+    pub fn share(&mut self, peer: PeerId) -> Option<u32> {
+        let mut net = lock(&self.net);
+        if net.chance(300) {
+            return None;
+        }
+        let shared = net.shared.entry((self.me, peer.0)).or_default();
+        Some(shared.parts.begin())
+    }
+
+    pub fn take_part(&mut self, peer: PeerId, serial: u32, count: u32, side: Side) -> Option<u32> {
+        let mut net = lock(&self.net);
+        let helps = net.chance(300);
+        let pair = match side {
+            Side::Front => (self.me, peer.0),
+            Side::Behind => (peer.0, self.me),
+        };
+        let shared = net.shared.entry(pair).or_default();
+        if side == Side::Behind {
+            let at = shared.kept.iter().position(|&(s, _)| s == serial)?;
+            return Some(shared.kept.remove(at).1);
+        }
+        if helps {
+            let kept = shared.parts.take(serial, count, Side::Behind);
+            shared.kept.extend(kept.map(|index| (serial, index)));
+        }
+        shared.parts.take(serial, count, side)
+    }
+}
