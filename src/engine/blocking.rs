@@ -88,6 +88,26 @@ impl Engine {
         true
     }
 
+    /// Posts a receive of dense data on whose context no message waits. `None`: nothing was done; the ordinary way knows
+    /// more.
+    #[inline]
+    pub fn post(
+        &mut self,
+        (buffer, room): Run,
+        context: u64,
+        pattern: Pattern,
+        from: Option<PeerId>,
+    ) -> Option<Ticket> {
+        let core = &mut self.core;
+        if core.parted || core.is_blocked(context) || core.contexts.of(context).holds_messages() {
+            return None;
+        }
+        let receive = receiving(Data::dense(buffer, room), context, from);
+        let ticket = core.operations.insert(receive);
+        core.post(context, pattern, ticket);
+        Some(ticket)
+    }
+
     /// The outcome of the blocking receive, once.
     #[inline(always)]
     pub fn unblock(&mut self) -> Option<Outcome> {

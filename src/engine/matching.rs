@@ -2,10 +2,11 @@
 //!
 //! Both queues are hashed. A receive stands in the one bin that its pattern names; a message looks in the four bins
 //! that could want it and takes the oldest head. A message stands in the bin of its exact source and tag, and, from
-//! the first wildcard on, in three more, so that any receive finds the oldest match in one look.
+//! the first wildcard on, in three more, so that any receive finds the oldest match in one look. As long as all in a queue
+//! are alike, which they are mostly, they stand in a row instead.
 
 use std::collections::hash_map::Entry;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// A source or tag in a pattern: `None` is the wildcard.
@@ -105,6 +106,14 @@ struct Node<T> {
     bins: [u32; VIEWS],
 }
 
+impl<T> Node<T> {
+    /// What nodes in a row have in common.
+    #[inline]
+    fn kind(&self) -> (u32, i32, u8) {
+        (self.source, self.tag, self.in_views)
+    }
+}
+
 /// Nodes in bins; serves posted receives and unexpected messages alike.
 struct Store<T> {
     nodes: Vec<Node<T>>,
@@ -117,8 +126,8 @@ struct Store<T> {
     recent: (u128, u32),
     order: u64,
     len: usize,
-    /// The only node, when it stands in no bin.
-    lone: u32,
+    /// All nodes, oldest first, as long as they are alike in source, tag and views: then they stand in no bin.
+    row: VecDeque<u32>,
 }
 
 impl<T> Store<T> {
@@ -132,7 +141,7 @@ impl<T> Store<T> {
             recent: (0, NONE),
             order: 0,
             len: 0,
-            lone: NONE,
+            row: VecDeque::new(),
         }
     }
 
@@ -163,19 +172,28 @@ impl<T> Store<T> {
         (self.nodes.len() - 1) as u32
     }
 
-    /// A node takes its place in the bins of these views, unless it is alone.
+    /// A node takes its place in the bins of these views, or in the row.
     #[inline]
     fn enter(&mut self, index: u32, in_views: u8) {
-        self.nodes[index as usize].in_views = in_views;
-        if self.len == 1 {
-            self.lone = index;
-            return;
-        }
-        let lone = std::mem::replace(&mut self.lone, NONE);
-        if lone != NONE {
-            self.settle(lone);
+        let node = &mut self.nodes[index as usize];
+        node.in_views = in_views;
+        let kind = node.kind();
+        if self.row.len() + 1 == self.len {
+            let first = self.row.front();
+            if first.is_none_or(|&first| self.nodes[first as usize].kind() == kind) {
+                self.row.push_back(index);
+                return;
+            }
+            self.scatter();
         }
         self.settle(index);
+    }
+
+    /// The row's nodes go to their bins.
+    fn scatter(&mut self) {
+        while let Some(index) = self.row.pop_front() {
+            self.settle(index);
+        }
     }
 
     /// Appends a node to its bins.
@@ -188,14 +206,15 @@ impl<T> Store<T> {
         }
     }
 
-    /// Takes a node out of its bins, if it stands in any.
+    /// Takes a node out of the row or its bins.
     #[inline]
     fn leave(&mut self, index: u32) {
-        if self.lone == index {
-            self.lone = NONE;
-        } else {
-            self.unsettle(index);
+        if self.row.front() == Some(&index) {
+            self.row.pop_front();
+            return;
         }
+        self.scatter();
+        self.unsettle(index);
     }
 
     #[inline(never)]
@@ -362,18 +381,17 @@ impl<R, M> Context<R, M> {
         if self.posted.len == 0 {
             return None;
         }
-        let lone = self.posted.lone;
-        if lone == NONE {
+        let Some(&first) = self.posted.row.front() else {
             return self.match_in_bins(source, tag);
-        }
-        let node = &self.posted.nodes[lone as usize];
+        };
+        let node = &self.posted.nodes[first as usize];
         let view = node.in_views.trailing_zeros() as usize;
         if (node.source != source && view & ANY_SOURCE == 0)
             || (node.tag != tag && view & ANY_TAG == 0)
         {
             return None;
         }
-        Some(self.take_posted(view, lone))
+        Some(self.take_posted(view, first))
     }
 
     #[inline(never)]
@@ -407,15 +425,14 @@ impl<R, M> Context<R, M> {
         if self.unexpected.len == 0 {
             return None;
         }
-        let lone = self.unexpected.lone;
-        if lone == NONE {
+        let Some(&first) = self.unexpected.row.front() else {
             self.index_for(pattern);
             return self.unexpected.head(pattern.code());
-        }
-        let node = &self.unexpected.nodes[lone as usize];
+        };
+        let node = &self.unexpected.nodes[first as usize];
         let wanted = pattern.source.is_none_or(|s| s == node.source)
             && pattern.tag.is_none_or(|t| t == node.tag);
-        wanted.then_some(lone)
+        wanted.then_some(first)
     }
 
     fn index_for(&mut self, pattern: Pattern) {
@@ -468,6 +485,12 @@ impl<R, M> Context<R, M> {
             .iter()
             .position(|n| n.value.as_ref().is_some_and(&wanted))?;
         Some(self.take_unexpected(index as u32).2)
+    }
+
+    /// Does any message wait?
+    #[inline]
+    pub fn holds_messages(&self) -> bool {
+        self.unexpected.len > 0
     }
 
     /// Nothing posted, nothing waiting.

@@ -4,7 +4,7 @@
 use crate::base::constant::{ANY_SOURCE, ANY_TAG, PROC_NULL, TAG_MAX};
 use crate::base::error::{Class, Error, Object, Result};
 use crate::base::id::{CommId, DatatypeId, PeerId};
-use crate::engine::{Data, End, Layout, Outcome, Pattern, Run, Started};
+use crate::engine::{Data, End, Layout, Outcome, Pattern, Run, Started, Ticket};
 use crate::fail;
 use crate::mpi::datatype::{self, Datatype, Types};
 use crate::mpi::request::Active;
@@ -123,30 +123,46 @@ impl World {
         Some(Active::Sent(peer, context, serial))
     }
 
+    /// Context, pattern and process of a receive with which nothing is wrong: what [`World::pattern`] would give.
+    #[inline(always)]
+    fn plain_pattern(&self, args: &ReceiveArgs) -> Option<(u64, Pattern, Option<PeerId>)> {
+        let comm = self.comms.table.get(args.comm)?;
+        let tag = match args.tag {
+            ANY_TAG => None,
+            0.. => Some(args.tag),
+            _ => return None,
+        };
+        let (source, peer) = match args.source {
+            ANY_SOURCE => (None, None),
+            0.. => {
+                let peer = *comm.targets().members.get(args.source as usize)?;
+                (Some(args.source as u32), Some(peer))
+            }
+            _ => return None,
+        };
+        Some((comm.context, Pattern { source, tag }, peer))
+    }
+
     /// Begins a blocking receive that needs no operation, and with which nothing is wrong ([`Engine::unblock`] tells its
     /// end). False: nothing was done.
     #[inline(always)]
     pub fn block(&mut self, args: &ReceiveArgs) -> bool {
-        let (Some(comm), Some(engine)) = (self.comms.table.get(args.comm), &mut self.engine) else {
+        let Some((context, pattern, peer)) = self.plain_pattern(args) else {
             return false;
         };
-        let tag = match args.tag {
-            ANY_TAG => None,
-            0.. => Some(args.tag),
-            _ => return false,
-        };
-        let (source, peer) = match args.source {
-            ANY_SOURCE => (None, None),
-            0.. => match comm.targets().members.get(args.source as usize) {
-                Some(&peer) => (Some(args.source as u32), Some(peer)),
-                None => return false,
-            },
-            _ => return false,
-        };
-        match plain(&self.types, args.buffer, args.count, args.datatype) {
-            Some(room) => engine.block(room, comm.context, Pattern { source, tag }, peer),
-            None => false,
+        let room = plain(&self.types, args.buffer, args.count, args.datatype);
+        match (room, &mut self.engine) {
+            (Some(room), Some(engine)) => engine.block(room, context, pattern, peer),
+            _ => false,
         }
+    }
+
+    /// Posts a receive of dense data, with which nothing is wrong, and for which nothing waits. `None`: nothing was done.
+    #[inline(always)]
+    pub fn post(&mut self, args: &ReceiveArgs) -> Option<Ticket> {
+        let (context, pattern, peer) = self.plain_pattern(args)?;
+        let room = plain(&self.types, args.buffer, args.count, args.datatype)?;
+        self.engine.as_mut()?.post(room, context, pattern, peer)
     }
 
     fn check_send_tag(tag: i32) -> Result<()> {

@@ -27,6 +27,16 @@ impl Completion {
         error: None,
         keep: false,
     };
+
+    /// Of a request that is no more.
+    #[inline]
+    pub fn freed(status: Status, error: Option<Error>) -> Completion {
+        Completion {
+            status,
+            error,
+            keep: false,
+        }
+    }
 }
 
 /// What a persistent request starts: everything resolved, so that datatype and communicator may be freed meanwhile.
@@ -288,14 +298,10 @@ impl World {
         self.requests.table.insert(Request::Plain(half))
     }
 
-    /// A request for a send that has left.
+    /// A request for a send that has left, or a receive that waits.
     #[inline(always)]
-    pub fn request_for_sent(&mut self, active: Active, comm: CommId) -> RequestId {
-        let half = Half {
-            active,
-            comm,
-            send: true,
-        };
+    pub fn request_for_active(&mut self, active: Active, comm: CommId, send: bool) -> RequestId {
+        let half = Half { active, comm, send };
         self.requests.table.insert(Request::Plain(half))
     }
 
@@ -336,6 +342,38 @@ impl World {
             Request::Collective(_) => Status::EMPTY,
             Request::Generalized(_) => return Ok(None),
         }))
+    }
+
+    /// Null, or there.
+    #[inline]
+    pub fn check_request(&self, id: RequestId) -> Result<()> {
+        match id == handle::REQUEST_NULL || self.requests.table.get(id).is_some() {
+            true => Ok(()),
+            false => missing(id),
+        }
+    }
+
+    /// What a plain send or receive that is over has to say; it is freed. `None`: nothing was done; it is not over, or
+    /// something else.
+    #[inline]
+    pub fn take_plain(&mut self, id: RequestId) -> Option<(Status, Option<Error>)> {
+        let Some(Request::Plain(half)) = self.requests.table.get(id) else {
+            return None;
+        };
+        let said = match half.active {
+            Active::Sent(..) => (Status::EMPTY, None),
+            Active::Ticket(ticket) => {
+                let outcome = self.engine.as_mut()?.test(ticket)?;
+                match half.send {
+                    true => sent(&outcome, half.comm),
+                    false => received(&outcome, half.comm),
+                }
+            }
+            _ => return None,
+        };
+        // Nothing in it is to be dropped, which the compiler cannot see.
+        std::mem::forget(self.requests.table.remove(id));
+        Some(said)
     }
 
     /// Takes what a complete request has to say and frees it, or makes it inactive if it is persistent.

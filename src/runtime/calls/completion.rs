@@ -67,6 +67,9 @@ pub fn look(rt: &Runtime, request: RequestId) -> Result<Completion> {
 /// The request's end, if it is over.
 #[inline]
 fn ended(w: &mut World, request: RequestId) -> Option<Result<Taken>> {
+    if let Some((status, error)) = w.take_plain(request) {
+        return Some(Ok(Taken::Completion(Completion::freed(status, error))));
+    }
     match w.request_state(request) {
         Ok((true, _)) => Some(w.take_request(request)),
         Ok((false, _)) => None,
@@ -98,11 +101,7 @@ pub fn waitall(
     requests: &[RequestId],
     mut each: impl FnMut(usize, Completion),
 ) -> Result<()> {
-    rt.with(|w| {
-        requests
-            .iter()
-            .try_for_each(|&r| w.request_state(r).map(drop))
-    })?;
+    rt.with(|w| requests.iter().try_for_each(|&r| w.check_request(r)))?;
     let (mut vain, mut index) = (false, 0);
     while index < requests.len() {
         // Those that are over already, one after the other, without a look at the links in between.
@@ -136,6 +135,12 @@ fn take_ended(
     each: &mut impl FnMut(usize, Completion),
 ) -> Result<usize> {
     while let Some(&request) = requests.get(index) {
+        if let Some((status, error)) = w.take_plain(request) {
+            *vain |= is_loss(error.as_ref());
+            each(index, Completion::freed(status, error));
+            index += 1;
+            continue;
+        }
         if !w.request_state(request)?.0 || w.asks_user(request) {
             break;
         }

@@ -6,7 +6,7 @@ use crate::base::id::{CommId, DatatypeId, MessageId, PeerId, RequestId};
 use crate::engine::{Message, Outcome, Pattern, Started};
 use crate::fail;
 use crate::mpi::pt2pt::{data, received, sent, Begun, Mode, ReceiveArgs, SendArgs};
-use crate::mpi::request::{Half, Persistent, Request, Template};
+use crate::mpi::request::{Active, Half, Persistent, Request, Template};
 use crate::mpi::{Matched, Status, World};
 use crate::runtime::Runtime;
 
@@ -50,7 +50,7 @@ fn end(rt: &Runtime, started: Started) -> Result<Outcome> {
 fn nonblocking_send(rt: &Runtime, args: SendArgs) -> Result<RequestId> {
     rt.with(|w| {
         if let Some(active) = w.send_at_once(&args, true) {
-            return Ok(w.request_for_sent(active, args.comm));
+            return Ok(w.request_for_active(active, args.comm, true));
         }
         let begun = w.send_any(&args)?;
         Ok(w.request_for(begun, args.comm, true))
@@ -186,6 +186,9 @@ pub fn irecv(
         comm,
     };
     rt.with(|w| {
+        if let Some(ticket) = w.post(&args) {
+            return Ok(w.request_for_active(Active::Ticket(ticket), comm, false));
+        }
         let begun = w.receive_start(&args)?;
         Ok(w.request_for(begun, comm, false))
     })
