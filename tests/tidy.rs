@@ -30,8 +30,12 @@ const FLOORS: &[(&str, &[&str])] = &[
         ],
     ),
     ("platform", &["rendezvous", "wire"]),
-    // The command tells from the table what is implemented; it uses nothing else of the door (a test below).
-    ("cli", &["platform", "rendezvous", "wire", "abi"]),
+    // The command tells from the table what is implemented; it uses nothing else of the door (a test below). The ranks of
+    // `mayfly bench` are the command itself, which then is an MPI program.
+    (
+        "cli",
+        &["platform", "rendezvous", "wire", "abi", "runtime", "mpi"],
+    ),
 ];
 
 /// Floors without clock, thread, environment, file or socket.

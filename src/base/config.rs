@@ -19,6 +19,8 @@ pub struct Config {
     pub cma: bool,
     /// `MAYFLY_EAGER`: the largest eager payload, bytes; 0: the transport's own.
     pub eager: usize,
+    /// `MAYFLY_LIMITS`: where collectives change their algorithm, `name=value,...`, as `mayfly tune` writes them.
+    pub limits: String,
     /// `MAYFLY_SPIN`: how many empty polls before a waiting rank yields; negative: by cores and ranks.
     pub spin: i64,
     /// `MAYFLY_INTERFACE`: the address or interface that TCP listens on; empty: all.
@@ -105,6 +107,7 @@ impl Config {
             shm_dir: get("MAYFLY_SHM_DIR"),
             cma: number("MAYFLY_CMA", 1) != 0,
             eager: number("MAYFLY_EAGER", 0).max(0) as usize,
+            limits: word("MAYFLY_LIMITS"),
             spin: number("MAYFLY_SPIN", -1),
             interface: get("MAYFLY_INTERFACE").unwrap_or_default(),
             tree_from: number("MAYFLY_TREE_FROM", 256).clamp(2, 1 << 30) as u32,

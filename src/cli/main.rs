@@ -1,5 +1,6 @@
 //! The `mayfly` command.
 
+mod bench;
 mod host;
 mod inspect;
 mod jobs;
@@ -7,6 +8,7 @@ mod pack;
 mod relay;
 mod run;
 mod serve;
+mod tune;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -40,6 +42,13 @@ enum Command {
     Host(host::Arguments),
     /// Turns a program into a function: a zip, an OCI image or a Kubernetes manifest
     Pack(pack::Arguments),
+    /// Measures latency, bandwidth and collectives here: mayfly bench -n 4 allreduce
+    Bench(bench::Arguments),
+    /// Finds out which algorithms of collectives are the faster ones here
+    Tune(tune::Arguments),
+    /// One rank of `bench`
+    #[command(hide = true)]
+    BenchRank(bench::rank::Arguments),
     /// Tells which MPI a program was built for and whether it can run here
     #[command(disable_help_flag = true)]
     Inspect {
@@ -75,6 +84,9 @@ fn main() {
         Command::Kill(arguments) => jobs::kill(&arguments),
         Command::Host(arguments) => host::main(&arguments),
         Command::Pack(arguments) => pack::main(&arguments),
+        Command::Bench(arguments) => bench::main(&arguments),
+        Command::Tune(arguments) => tune::main(&arguments),
+        Command::BenchRank(arguments) => bench::rank::main(&arguments),
         Command::Inspect { arguments } => inspect::main(&arguments),
     };
     std::process::exit(status);

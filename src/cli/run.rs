@@ -23,6 +23,7 @@ Flags may begin with one dash or two; those of mpiexec (MPICH) and of mpirun (Op
   -stdin 0|N|all|none        which rank reads standard input (0)
   --timeout SECONDS          ends the job after this time, with status 124
   -configfile, --app FILE    one program with its flags a line
+  --limits FILE              limits of collectives that `mayfly tune` has written
   -usize N                   MPI_UNIVERSE_SIZE (the number of ranks)
   --rendezvous https://HOST:PORT#PIN
                              a running `mayfly serve` (the address that it prints), whose operator's key is in

@@ -12,6 +12,7 @@ use crate::engine::Engine;
 use crate::fail;
 use crate::mpi::attribute::Owner;
 use crate::mpi::collective::limits::Limits;
+use crate::mpi::collective::tuned;
 use crate::runtime::process::{Model, Runtime, State};
 use crate::runtime::wireup;
 use crate::transport::links::{Links, Options};
@@ -106,7 +107,9 @@ impl Runtime {
         };
         let mut links = Links::open(options)?;
         let near = identity.local_size == identity.size;
-        links.say_where(near, near && identity.size > processors());
+        let limits = tuned::parse(&settings.limits)
+            .map_err(|why| Error::new(Class::Other, format!("MAYFLY_LIMITS: {why}")))?;
+        links.say_where(near, near && identity.size > processors(), limits);
         self.patience
             .set(identity.local_size, cores(), settings.spin);
         wireup::introduce(self, &mut boot, links, settings.tree_from, |links| {
@@ -119,7 +122,7 @@ impl Runtime {
         self.with(|world| {
             if let Some(engine) = &world.engine {
                 let (near, crowded) = engine.links.said_where();
-                world.limits = Limits::of(near, crowded);
+                world.limits = Limits::of(near, crowded).changed(&engine.links.said_limits());
             }
         });
         self.level.store(required, Ordering::Release);

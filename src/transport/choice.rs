@@ -125,11 +125,19 @@ impl Links {
         self.near_ones().map(drop)
     }
 
-    /// Says in this rank's address whether all ranks are on one machine, and are more than that has processors.
-    pub fn say_where(&mut self, near: bool, crowded: bool) {
+    /// Says in this rank's address whether all ranks are on one machine, and are more than that has processors; and its
+    /// settings of collectives.
+    pub fn say_where(&mut self, near: bool, crowded: bool, limits: Vec<(u8, u64)>) {
         if let Some(mine) = &mut self.mine {
+            mine.limits = limits;
             (mine.near, mine.crowded) = (near, crowded);
         }
+    }
+
+    /// Rank 0's settings of collectives. Only when everybody is known.
+    pub fn said_limits(&self) -> Vec<(u8, u64)> {
+        let first = self.known.address(PeerId(0));
+        first.map_or_else(|_| Vec::new(), |first| first.limits)
     }
 
     /// What rank 0 said of that, which is what all go by. Only when everybody is known.

@@ -69,6 +69,8 @@ pub struct Links {
     pub(super) known: Known,
     /// This rank's.
     pub(super) mine: Option<Address>,
+    /// Are ranks more than processors, by what rank 0 said? `None`: not asked yet.
+    pub(super) crowded: Option<bool>,
     /// Why transports are lacking here.
     pub(super) without: choice::Without,
     /// Whose turn it is.
@@ -110,6 +112,7 @@ impl Links {
             early: Vec::new(),
             known: Known::none_of(size),
             mine: None,
+            crowded: None,
             without: choice::Without::default(),
             turns: Turns::new(),
             losses: Vec::new(),

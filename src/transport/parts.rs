@@ -59,7 +59,11 @@ impl Links {
     /// or the peer has no hand free.
     pub fn share(&mut self, peer: PeerId, bytes: usize) -> Option<u32> {
         // Where ranks are more than processors somebody else has work for this one.
-        let crowded = self.said_where().1;
+        let crowded = *self.crowded.get_or_insert_with(|| {
+            self.known
+                .address(PeerId(0))
+                .is_ok_and(|first| first.crowded)
+        });
         match (self.routes[peer.0 as usize], &mut self.shm, &mut self.sim) {
             (Route::Shm, Some(shm), _) if !crowded => shm.share(peer, bytes),
             (Route::Sim, _, Some(sim)) => sim.share(peer),

@@ -4,10 +4,12 @@ use crate::wire::verbs_address::{self, VerbsAddress};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Format of the blob; a rank of another version is told apart before anything else is read.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 const MAGIC: &[u8; 3] = b"MfA";
 /// Addresses that one rank may announce.
 pub const MAX_IPS: usize = 32;
+/// And of settings.
+const MAX_LIMITS: usize = 32;
 const MAX_PATH: usize = 1024;
 
 /// How others open a rank's shared segment.
@@ -51,6 +53,8 @@ pub struct Address {
     /// All ranks of its job are on one machine, as it sees it; and they are more than that has processors.
     pub near: bool,
     pub crowded: bool,
+    /// Its settings of collectives, as numbers by place; rank 0's hold for all.
+    pub limits: Vec<(u8, u64)>,
     /// Its public key (X25519), made for this job.
     pub key: Option<[u8; 32]>,
     /// How it is reached by verbs; `None`: not at all.
@@ -120,6 +124,12 @@ impl Address {
         if let Some(verbs) = &self.verbs {
             verbs.encode(&mut out);
         }
+        let limits = &self.limits[..self.limits.len().min(MAX_LIMITS)];
+        out.push(limits.len() as u8);
+        for (place, value) in limits {
+            out.push(*place);
+            out.extend_from_slice(&value.to_le_bytes());
+        }
         out
     }
 
@@ -184,6 +194,14 @@ impl Address {
                 some => some,
             },
         };
+        let count = rest.array::<1>()?[0] as usize;
+        if count > MAX_LIMITS {
+            return Err("it has too many settings");
+        }
+        let mut limits = Vec::with_capacity(count);
+        for _ in 0..count {
+            limits.push((rest.array::<1>()?[0], rest.u64()?));
+        }
         if !rest.0.is_empty() {
             return Err("bytes are left over");
         }
@@ -205,6 +223,7 @@ impl Address {
             relays: flags & RELAYS != 0,
             near: flags & NEAR != 0,
             crowded: flags & CROWDED != 0,
+            limits,
             key,
             verbs,
         })
@@ -286,6 +305,7 @@ mod tests {
             relays: false,
             near: false,
             crowded: true,
+            limits: Vec::new(),
             key: Some([8; 32]),
             verbs: Some(verbs_address::tests::example(7)),
         }
@@ -308,6 +328,7 @@ mod tests {
                 relays: true,
                 near: true,
                 crowded: false,
+                limits: vec![(0, 7), (3, u64::MAX)],
                 ..address
             };
             assert_eq!(Address::decode(&bare.encode()), Ok(bare));

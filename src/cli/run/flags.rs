@@ -5,6 +5,7 @@ mod elsewhere;
 
 use super::words;
 use elsewhere::Elsewhere;
+use mayfly::mpi::collective::tuned;
 use mayfly::platform::launch::{Inherit, Part, Plan, Standalone, Stdin};
 use mayfly::platform::remote;
 use mayfly::rendezvous::place::Place;
@@ -35,6 +36,7 @@ enum Flag {
     Count,
     Export,
     SetForAll,
+    Limits,
     Set,
     ListForAll,
     List,
@@ -79,6 +81,7 @@ const FLAGS: &[(&[&str], usize, Flag)] = &[
     (&["x"], 1, Flag::Export),
     (&["genv"], 2, Flag::SetForAll),
     (&["env"], 2, Flag::Set),
+    (&["limits"], 1, Flag::Limits),
     (&["genvlist"], 1, Flag::ListForAll),
     (&["envlist"], 1, Flag::List),
     (&["genvnone"], 0, Flag::NoneForAll),
@@ -137,6 +140,19 @@ const FLAGS: &[(&[&str], usize, Flag)] = &[
     ),
     (&["default-hostfile"], 1, Flag::Hosts),
 ];
+
+/// The limits in a file of `mayfly tune`, for MAYFLY_LIMITS.
+fn limits(file: &OsStr) -> Result<String, Wrong> {
+    let name = file.to_string_lossy();
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) => return wrong(format!("--limits {name}: {error}")),
+    };
+    match tuned::parse(&text) {
+        Ok(changes) => Ok(tuned::text(&changes)),
+        Err(why) => wrong(format!("--limits {name}: {why}")),
+    }
+}
 
 fn wrong<T>(text: impl Into<String>) -> Result<T, Wrong> {
     Err(Wrong::Text(text.into()))
@@ -283,6 +299,10 @@ impl Reading {
             Flag::Count => begun.ranks = number(1)?,
             Flag::Export => self.export(&value)?,
             Flag::SetForAll => self.set.push((value, values[1].clone())),
+            Flag::Limits => {
+                let limits = limits(&value)?;
+                self.set.push(("MAYFLY_LIMITS".into(), limits.into()));
+            }
             Flag::Set => begun.set.push((value, values[1].clone())),
             Flag::ListForAll => self.inherit = Some(list()),
             Flag::List => begun.inherit = Some(list()),

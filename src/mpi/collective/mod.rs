@@ -20,6 +20,7 @@ mod scatter;
 pub mod schedule;
 #[cfg(test)]
 mod tests;
+pub mod tuned;
 mod vector;
 
 pub use allgather::{allgather, allgatherv};

@@ -62,6 +62,7 @@ impl Links {
             relays: false,
             near: false,
             crowded: false,
+            limits: Vec::new(),
             key: public,
             verbs: None,
         };

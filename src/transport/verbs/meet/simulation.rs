@@ -192,6 +192,7 @@ fn address(rank: u32) -> Address {
         relays: false,
         near: false,
         crowded: false,
+        limits: Vec::new(),
         key: None,
         verbs: Some(VerbsAddress {
             fabric: Fabric::RoceV2,
