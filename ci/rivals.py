@@ -1,5 +1,5 @@
 """The MPI libraries that measurements set side by side, and how each is started: Mayfly, and MPICH, Open MPI and Intel MPI from PyPI (ci/setup)."""
-import os, signal, subprocess, time
+import os, signal, subprocess, sys, time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,3 +61,17 @@ def run(rival, kind, ranks, arguments, seconds=60, partly=False):
             out, err = process.communicate()
         return (out if partly else None), seconds, f"not finished after {seconds} s"
     return (out if process.returncode == 0 else None), time.monotonic() - begin, err.strip()[-300:]
+
+
+def compile_for(folder, name):
+    """A program of mpi-tests/bench for each ABI, by that peer's own compiler."""
+    source, programs = ROOT / "mpi-tests/bench" / name, {}
+    for abi, peer in (("mpich", MPICH), ("openmpi", OPENMPI)):
+        mpicc = peer / "bin/mpicc"
+        if not mpicc.exists():
+            print(f"{mpicc} is missing; run ci/setup", file=sys.stderr)
+            sys.exit(77)
+        programs[abi] = folder / f"{Path(name).stem}-{abi}"
+        environment = dict(os.environ, PATH=f"{peer / 'bin'}:{os.environ['PATH']}", OPAL_PREFIX=str(OPENMPI), MPICH_CC="gcc")
+        subprocess.run([mpicc, "-O2", "-w", "-o", programs[abi], source], check=True, env=environment)
+    return programs

@@ -104,6 +104,12 @@ int main(int argc, char **argv) {
     counts = calloc(ranks, sizeof(int)), places = calloc(ranks, sizeof(int));
     size_t room = (size_t)MOST * ranks < WHOLE ? (size_t)MOST * ranks : WHOLE;
     in = malloc(room), out = malloc(room);
+    /* Processors reach their speed while they work, and some libraries work longer in MPI_Init than others. */
+    double started = MPI_Wtime();
+    for (int more = 1; more; MPI_Bcast(&more, 1, MPI_INT, 0, MPI_COMM_WORLD)) {
+        for (int i = 0; i < 10; i++) MPI_Barrier(MPI_COMM_WORLD);
+        more = MPI_Wtime() - started < 0.1;
+    }
     for (; *argv; argv++) {
         int which = 0;
         while (which < (int)(sizeof all / sizeof *all) && strcmp(all[which].name, *argv)) which++;

@@ -122,7 +122,7 @@ impl Runtime {
             spins
         };
         let yields = self.patience.yields.load(Ordering::Relaxed);
-        let (mut idle, mut looks, mut crowded) = (0u32, 0u32, false);
+        let (mut idle, mut looks, mut crowded, mut woke) = (0u32, 0u32, false, false);
         let several = if self.gate.is_shared() || spins < SEVERAL {
             1
         } else {
@@ -150,6 +150,7 @@ impl Runtime {
                         std::hint::spin_loop();
                     }
                 }
+                woke = world.engine.as_mut().is_some_and(|e| e.links.has_woken());
                 Look::Nothing(effort)
             });
             match look {
@@ -176,7 +177,7 @@ impl Runtime {
                         }
                         // What is dear enough to be the kernel's own work lets the kernel's threads by.
                         let kernel = effort >= several * DEAR && looks.is_multiple_of(SELDOM);
-                        if crowded || kernel {
+                        if crowded || kernel || woke {
                             std::thread::yield_now();
                         }
                     } else if idle < spins + yields {

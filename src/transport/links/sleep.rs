@@ -29,6 +29,12 @@ impl Links {
         }
     }
 
+    /// Was a peer of this machine woken up since the last question?
+    #[inline]
+    pub fn has_woken(&mut self) -> bool {
+        self.shm.as_mut().is_some_and(|shm| shm.has_woken())
+    }
+
     /// Does a peer of this machine wait on the same processor as this rank?
     pub fn shares_core(&mut self) -> bool {
         self.shm.as_mut().is_some_and(|shm| shm.shares_core())

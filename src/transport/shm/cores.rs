@@ -50,6 +50,13 @@ fn leave(core: u32, taken: &[u32]) -> bool {
 }
 
 impl Shm {
+    /// Was anybody woken up since the last question? The kernel may have put it on this rank's processor, where it runs once
+    /// this rank yields or the kernel finds it another one, which takes most of a millisecond.
+    #[inline]
+    pub fn has_woken(&mut self) -> bool {
+        std::mem::take(&mut self.woke)
+    }
+
     /// Says on which processor this rank waits. Does one of those to whom it talks wait on the same? Then whoever spins
     /// keeps the other from sending what it waits for. Of two such the one of the higher rank goes elsewhere, if it may.
     #[cold]

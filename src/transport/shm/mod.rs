@@ -91,6 +91,8 @@ pub struct Shm {
     /// Processes that ended; reported when their rings are empty.
     dying: Vec<u32>,
     watched: Instant,
+    /// Somebody was woken up who perhaps waits for this rank's processor now.
+    woke: bool,
     /// When this rank left a processor to another one.
     moved: Option<Instant>,
     next_watched: usize,
@@ -142,6 +144,7 @@ impl Shm {
             busy: Vec::new(),
             dying: Vec::new(),
             watched: Instant::now(),
+            woke: false,
             moved: None,
             next_watched: 0,
             losses: Vec::new(),
@@ -337,6 +340,7 @@ impl Shm {
         // In one order with the record's word: see Producer::send.
         if p.map.head().sleeping.0.load(Ordering::SeqCst) != 0 {
             wake::wake(p.map.head(), &p.name, &mut self.waker);
+            self.woke = true;
         }
         Sent::Done
     }
