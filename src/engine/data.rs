@@ -88,6 +88,17 @@ impl Data {
         }
     }
 
+    /// The bytes from `skip` on, where they lie in one piece.
+    #[inline]
+    pub fn run(&self, skip: usize, length: usize) -> Option<&[u8]> {
+        debug_assert!(skip + length <= self.bytes);
+        match &self.typed {
+            // SAFETY: as in `read`, and the program does not write to what it sends before that is over.
+            None => Some(unsafe { std::slice::from_raw_parts(self.buffer.add(skip), length) }),
+            Some(_) => None,
+        }
+    }
+
     /// Fills `out` with the packed bytes from `skip` on.
     #[inline]
     pub fn read(&self, skip: usize, out: &mut [u8]) {

@@ -8,6 +8,9 @@ use crate::engine::{deliver, Body, Core, Engine, Message, Run};
 use crate::transport::{Access, Links, Sent, Way, SMALLEST};
 use crate::wire::frame::{Header, Kind, EXPOSED, SYNCHRONOUS};
 
+/// From so many bytes on a transport may save the copy of a payload that lies in one piece.
+const RUN: usize = 8 << 10;
+
 impl Engine {
     /// Sends dense data at once, and remembers nothing but a serial number by which the message may be recalled
     /// ([`Engine::recall`]; 0: it may not). `None`: not now, or not so ([`Engine::send`] can).
@@ -89,7 +92,15 @@ impl Core {
             cookie,
             ..Header::new(Kind::Eager)
         };
-        if links.send(to, &header, |slot| data.read(0, slot)) != Sent::Done {
+        let run = match data.bytes >= RUN {
+            true => data.run(0, data.bytes),
+            false => None,
+        };
+        let sent = match run {
+            Some(run) => links.send_run(to, &header, run),
+            None => links.send(to, &header, |slot| data.read(0, slot)),
+        };
+        if sent != Sent::Done {
             return false;
         }
         let peer = &mut self.peers[to.0 as usize];

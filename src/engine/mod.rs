@@ -555,6 +555,14 @@ impl Sink for Core {
         }
     }
 
+    fn place(&mut self, from: PeerId, header: &Header) -> Option<*mut u8> {
+        self.place_of(from, header)
+    }
+
+    fn placed(&mut self, _from: PeerId, header: &Header, bytes: usize) {
+        self.on_placed_piece(header, bytes);
+    }
+
     fn finished(&mut self, token: u64, fine: bool) {
         self.on_finished(token, fine);
     }

@@ -234,11 +234,39 @@ impl Core {
             cookie: at as u64,
             ..Header::new(Kind::Piece)
         };
-        let sent = links.send(to, &header, |slot| operation.data.read(at, slot));
+        let sent = match operation.data.run(at, length) {
+            Some(run) => links.send_run(to, &header, run),
+            None => links.send(to, &header, |slot| operation.data.read(at, slot)),
+        };
         if sent == Sent::Done {
             operation.moved += length;
         }
         (sent, operation.moved >= operation.wanted)
+    }
+
+    /// Where a piece belongs, when that lies in one piece and nothing else may be done with it.
+    pub(super) fn place_of(&self, from: PeerId, header: &Header) -> Option<*mut u8> {
+        let operation = self.operations.get(Ticket(header.answer))?;
+        let moving = !operation.send
+            && operation.peer == Some(from)
+            && operation.state == State::Moving
+            && operation.transfer == transfer::NONE;
+        let end = header.cookie.checked_add(u64::from(header.length))?;
+        let within = end <= operation.wanted as u64;
+        let address = operation.data.address().filter(|_| moving && within)?;
+        Some(address.wrapping_add(header.cookie as usize))
+    }
+
+    /// So many bytes of a piece are in their place.
+    pub(super) fn on_placed_piece(&mut self, header: &Header, bytes: usize) {
+        let ticket = Ticket(header.answer);
+        if let Some(operation) = self.operations.get_mut(ticket) {
+            operation.moved += bytes;
+            if operation.moved >= operation.wanted {
+                let end = operation.outcome.end;
+                self.complete(ticket, end);
+            }
+        }
     }
 
     /// A piece has arrived.

@@ -152,6 +152,7 @@ impl Links {
     pub fn max_eager(&mut self, peer: PeerId) -> usize {
         match (self.routes[peer.0 as usize], &mut self.shm) {
             (Route::Shm, Some(shm)) => shm.max_eager(peer),
+            (Route::Tcp, _) => tcp::MAX_EAGER,
             _ => self.max_payload(peer),
         }
     }
@@ -215,6 +216,18 @@ impl Links {
             // Not introduced yet.
             (Route::Unknown, ..) => Sent::Busy,
             _ => Sent::Lost,
+        }
+    }
+
+    /// As [`Links::send`], of a payload that lies in one piece: where that pays, it is not copied before it leaves.
+    #[inline]
+    pub fn send_run(&mut self, peer: PeerId, header: &Header, run: &[u8]) -> Sent {
+        match (self.routes[peer.0 as usize], &mut self.tcp) {
+            (Route::Tcp, Some(tcp)) => {
+                self.turns.tcp_speaks();
+                tcp.send_run(peer, header, run)
+            }
+            _ => self.send(peer, header, |slot| slot.copy_from_slice(run)),
         }
     }
 

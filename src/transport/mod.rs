@@ -46,6 +46,13 @@ pub enum Sent {
 pub trait Sink {
     /// A frame; `payload` is only lent. `header.length == payload.len()`.
     fn frame(&mut self, from: PeerId, header: &Header, payload: &[u8]);
+    /// Where the payload of this frame belongs, `header.length` bytes in one piece, if that is known before it has come: it may
+    /// be written there until the next call of anything of the rank's.
+    fn place(&mut self, _from: PeerId, _header: &Header) -> Option<*mut u8> {
+        None
+    }
+    /// The first bytes of it are there.
+    fn placed(&mut self, _from: PeerId, _header: &Header, _bytes: usize) {}
     /// A one-sided call is over, told once and before the peer's loss. Not `fine`: that loss follows.
     fn finished(&mut self, token: u64, fine: bool);
     /// The peer is gone, said once.

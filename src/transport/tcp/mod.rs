@@ -14,6 +14,7 @@ mod crowd;
 #[cfg(test)]
 mod cuts;
 mod dial;
+mod direct;
 mod door;
 mod greet;
 mod lane;
@@ -24,6 +25,8 @@ mod meetings;
 mod mend;
 pub mod net;
 mod observe;
+#[cfg(test)]
+mod placed;
 mod poll;
 mod punch;
 mod rest;
@@ -41,8 +44,8 @@ use crate::wire::address::Address;
 use crate::wire::frame::{Header, HEADER};
 use dial::Dial;
 use lane::Lane;
-pub use link::MAX_PAYLOAD;
 use link::{Link, Pool, Queue};
+pub use link::{MAX_EAGER, MAX_PAYLOAD};
 use meet::Meeting;
 use mend::Mend;
 use net::Epoll;

@@ -285,6 +285,52 @@ pub fn send(fd: &Fd, bytes: &[u8]) -> io::Result<usize> {
     }
 }
 
+/// Sends of both, one behind the other, what the kernel takes: how many bytes.
+pub fn send_both(fd: &Fd, first: &[u8], second: &[u8]) -> io::Result<usize> {
+    let part = |bytes: &[u8]| libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    let mut parts = [part(first), part(second)];
+    // SAFETY: a message header is plain integers and pointers; all zeros is an empty one.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = parts.as_mut_ptr();
+    message.msg_iovlen = parts.len() as _;
+    // SAFETY: the parts live through the call, and the kernel only reads them.
+    let n = unsafe { libc::sendmsg(fd.0, &message, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) };
+    match n < 0 {
+        true => Err(io::Error::last_os_error()),
+        false => Ok(n as usize),
+    }
+}
+
+/// Receives what is there, first to `place`, then to `rest`; 0 at the end.
+///
+/// # Safety
+/// `place` must be valid for writes of `length` bytes.
+pub unsafe fn receive_both(
+    fd: &Fd,
+    place: *mut u8,
+    length: usize,
+    rest: &mut [u8],
+) -> io::Result<usize> {
+    let part = |start: *mut u8, length| libc::iovec {
+        iov_base: start.cast(),
+        iov_len: length,
+    };
+    let mut parts = [part(place, length), part(rest.as_mut_ptr(), rest.len())];
+    // SAFETY: as in `send_both`.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = parts.as_mut_ptr();
+    message.msg_iovlen = parts.len() as _;
+    // SAFETY: the caller's promise for the first part; the second is a slice.
+    let n = unsafe { libc::recvmsg(fd.0, &mut message, libc::MSG_DONTWAIT) };
+    match n < 0 {
+        true => Err(io::Error::last_os_error()),
+        false => Ok(n as usize),
+    }
+}
+
 /// Receives what is there; 0 at the end.
 #[inline]
 pub fn receive(fd: &Fd, bytes: &mut [u8]) -> io::Result<usize> {

@@ -5,13 +5,17 @@ use crate::transport::tcp::lane::Count;
 use crate::transport::tcp::link::{Link, Stage};
 use crate::transport::tcp::net::{self, Event};
 use crate::transport::tcp::seal::Seal;
-use crate::transport::tcp::{data, door, rest, Tcp, BELL, LISTENER, MAX_PAYLOAD, NONE, WAKE};
+use crate::transport::tcp::{
+    data, direct, door, rest, Tcp, BELL, LISTENER, MAX_PAYLOAD, NONE, WAKE,
+};
 use crate::transport::Sink;
 use crate::wire::frame::{Header, Kind, HEADER};
 use crate::wire::hello::Path;
 use std::io;
 use std::time::{Duration, Instant};
 
+/// Bytes read at a time, but for longer frames: what stays in the cache until it is copied on.
+const READ: usize = 128 << 10;
 /// Empty reads after which a connection is not tried before epoll any more.
 const COOL: u32 = 256;
 /// How often connections are looked at whose machine may have gone, and how many polls that is at most.
@@ -170,15 +174,26 @@ impl Tcp {
         let Some(link) = &mut self.links[at as usize] else {
             return false;
         };
+        if link.inside.is_some() {
+            let got = self.read_inside(at, sink);
+            return self.came(at, got, sink);
+        }
         let got = match &mut link.seal {
             Seal::Channel(channel) => channel.receive(&link.fd, &mut self.pool),
             Seal::None | Seal::Begun(_) => {
                 let rest = link.input.rest(link.frame, &mut self.pool);
-                let got = net::receive(&link.fd, rest);
+                let most = rest.len().min(link.frame.max(READ));
+                let got = net::receive(&link.fd, &mut rest[..most]);
                 link.input.commit(*got.as_ref().unwrap_or(&0));
                 got
             }
         };
+        self.came(at, got, sink)
+    }
+
+    /// So many bytes came, or none; false when there was nothing.
+    #[inline]
+    fn came(&mut self, at: u32, got: io::Result<usize>, sink: &mut impl Sink) -> bool {
         match got {
             Ok(0) => {
                 self.ended(at, "it closed the connection", sink);
@@ -194,7 +209,9 @@ impl Tcp {
                     io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
                 ) =>
             {
-                link.input.consume(0, &mut self.pool);
+                if let Some(link) = &mut self.links[at as usize] {
+                    link.input.consume(0, &mut self.pool);
+                }
                 false
             }
             Err(e) => {
@@ -235,12 +252,16 @@ impl Tcp {
             return;
         };
         let link = &mut **link;
+        if link.inside.is_some() {
+            return;
+        }
         let bytes = link.input.bytes();
         let mut done = 0;
         let mut counts = 0;
         let mut nonsense = None;
         let mut goodbye = false;
         let mut rest = false;
+        let mut inside = None;
         link.frame = HEADER;
         while let Some(head) = bytes[done..].first_chunk::<HEADER>() {
             let Some(header) = Header::decode(head).filter(|h| h.length as usize <= MAX_PAYLOAD)
@@ -266,7 +287,15 @@ impl Tcp {
             };
             let total = HEADER + header.length as usize;
             let Some(frame) = bytes.get(done..done + total) else {
-                link.frame = total;
+                let part = &bytes[done + HEADER..];
+                inside = match link.is_plain() {
+                    true => direct::begin(PeerId(link.peer), &header, part, sink),
+                    false => None,
+                };
+                match inside {
+                    Some(_) => done = bytes.len(),
+                    None => link.frame = total,
+                }
                 break;
             };
             if header.kind == Kind::Goodbye {
@@ -277,6 +306,9 @@ impl Tcp {
             done += total;
         }
         link.input.consume(done, &mut self.pool);
+        if inside.is_some() {
+            link.inside = inside;
+        }
         link.used = self.turn;
         link.rest_came |= rest;
         let mut over = rest;
