@@ -105,6 +105,20 @@ fn best(times: &Times, now: Option<usize>) -> (Option<usize>, f64) {
 }
 
 impl Knob {
+    /// Does it matter to so many ranks? `crowded`: they are more than processors; `near`: on one machine.
+    fn applies(&self, ranks: u32, near: bool, crowded: bool) -> bool {
+        match self.limit {
+            "bcast_split" | "tree_block" => ranks >= 4 && !crowded,
+            "alltoall_forward" => ranks >= 8,
+            "reduce_split" => !crowded,
+            "crowded_split" => crowded,
+            "allreduce_ring" => ranks.is_power_of_two() && ranks > 2,
+            "allreduce_ring_odd" => !ranks.is_power_of_two(),
+            "scan_chain" => !crowded && ranks > if near { 8 } else { 2 },
+            _ => ranks > 2,
+        }
+    }
+
     /// MAYFLY_LIMITS under which the second algorithm is always taken, or never.
     fn forced(&self, always: bool) -> String {
         let value = if always == self.up_to { u64::MAX } else { 0 };
@@ -135,13 +149,18 @@ impl Knob {
 /// Runs the subcommand. Gives the exit status.
 pub fn main(arguments: &Arguments) -> i32 {
     let mut changes = Vec::new();
-    for (at, knob) in KNOBS.iter().enumerate() {
+    let near = !arguments.run.iter().any(|flag| flag == "--on");
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let crowded = near && arguments.n as usize > cores;
+    let matters = |knob: &&Knob| knob.applies(arguments.n, near, crowded);
+    let (knobs, idle): (Vec<&Knob>, Vec<&Knob>) = KNOBS.iter().partition(matters);
+    for (at, knob) in knobs.iter().enumerate() {
         if std::io::stderr().is_terminal() {
             let _ = write!(
                 std::io::stderr(),
                 "\r{} of {}: {:<20}",
                 at + 1,
-                KNOBS.len(),
+                knobs.len(),
                 knob.limit
             );
         }
@@ -170,6 +189,13 @@ pub fn main(arguments: &Arguments) -> i32 {
             knob.benchmark.name(),
             (gain - 1.0) * 100.0,
             knob.limit
+        );
+    }
+    if !idle.is_empty() {
+        let names: Vec<&str> = idle.iter().map(|knob| knob.limit).collect();
+        text += &format!(
+            "# without effect for so many ranks here: {}\n",
+            names.join(", ")
         );
     }
     if changes.is_empty() {

@@ -94,6 +94,7 @@ impl Data {
         debug_assert!(skip + length <= self.bytes);
         match &self.typed {
             // SAFETY: as in `read`, and the program does not write to what it sends before that is over.
+            None if length == 0 => None,
             None => Some(unsafe { std::slice::from_raw_parts(self.buffer.add(skip), length) }),
             Some(_) => None,
         }

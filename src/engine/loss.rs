@@ -218,7 +218,7 @@ impl Core {
     pub(super) fn on_goodbye(&mut self, from: PeerId) {
         if from != self.me {
             let peer = &mut self.peers[from.0 as usize];
-            (peer.goodbye, peer.cut) = (true, true);
+            (peer.goodbye, peer.cut, peer.ended) = (true, true, true);
             self.part(from);
         }
     }
@@ -226,7 +226,7 @@ impl Core {
     /// The link broke. After a goodbye that is no loss.
     pub(super) fn on_loss(&mut self, peer: PeerId, why: &str) {
         let known = &mut self.peers[peer.0 as usize];
-        known.cut = true;
+        (known.cut, known.ended) = (true, true);
         if known.is_gone() {
             return;
         }

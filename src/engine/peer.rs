@@ -33,6 +33,8 @@ pub struct Peer {
     pub lost: Option<Box<str>>,
     /// Nothing of its can reach this rank's memory any more.
     pub cut: bool,
+    /// Its process has ended, or its links are closed, as far as the links can tell: others' word is not enough.
+    pub ended: bool,
     /// Has anything been exchanged?
     pub talked: bool,
     /// How many of the lost it was told of.
@@ -54,6 +56,7 @@ impl Peer {
             goodbye: false,
             lost: None,
             cut: false,
+            ended: false,
             talked: false,
             told: 0,
         }

@@ -44,7 +44,7 @@ impl Core {
             return false;
         };
         let (part, count) = parted(total);
-        if count == 1 || count > MOST {
+        if !(2..=MOST).contains(&count) {
             return false;
         }
         let Some(serial) = links.share(from, total) else {
@@ -63,7 +63,11 @@ impl Core {
         // Now: afterwards there is nothing left to share.
         self.flush_peer(links, from);
         let (mut taken, mut fine) = (0, true);
-        while let Some(index) = links.take_part(from, serial, count, Side::Front) {
+        // No more than there are, whatever is written to the word.
+        while taken < count {
+            let Some(index) = links.take_part(from, serial, count, Side::Front) else {
+                break;
+            };
             taken += 1;
             let (at, length) = bytes_of(index, part, total);
             let remote = cookie.wrapping_add(at as u64);
@@ -76,7 +80,7 @@ impl Core {
         let behind = count - taken;
         links.was_shared(from, behind > 0);
         if behind > 0 {
-            self.await_parts(ticket, from, fine);
+            self.await_parts(ticket, from, serial, fine);
         } else {
             self.shared(ticket, from, fine);
         }
@@ -115,8 +119,12 @@ impl Core {
             let run = sends.and_then(|o| o.data.address().zip(Some(o.data.bytes)));
             let (count, fine) = match run {
                 Some((address, bytes)) => help(links, from, &header, address, bytes),
-                // It is over here; should the receiver wait for this rank, it need not.
-                None => (1, false),
+                // It is over here. Nothing was taken, so that nobody waits; but where parts are put by for a sender, as in
+                // the simulation, the receiver does.
+                None => {
+                    links.finish_parts(from, header.source);
+                    (1, false)
+                }
             };
             if count > 0 {
                 let answer = Header {
@@ -145,7 +153,10 @@ fn help(
     }
     let (part, count) = parted(total);
     let (mut taken, mut fine) = (0, true);
-    while let Some(index) = links.take_part(to, header.source, count, Side::Behind) {
+    while taken < count {
+        let Some(index) = links.take_part(to, header.source, count, Side::Behind) else {
+            break;
+        };
         taken += 1;
         let (at, length) = bytes_of(index, part, total);
         let remote = header.cookie.wrapping_add(at as u64);
@@ -154,6 +165,7 @@ fn help(
                 .store(to, address.wrapping_add(at), remote, length)
                 .is_ok();
     }
+    links.finish_parts(to, header.source);
     (taken, fine)
 }
 

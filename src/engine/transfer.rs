@@ -190,13 +190,13 @@ impl Core {
     }
 
     /// The sender of a receive is copying parts of it. Not `fine`: those of this rank could not be copied.
-    pub(super) fn await_parts(&mut self, ticket: Ticket, from: PeerId, fine: bool) {
+    pub(super) fn await_parts(&mut self, ticket: Ticket, from: PeerId, serial: u32, fine: bool) {
         let slot = self.transfers.insert(Transfer {
             ticket,
             peer: from,
             manner: Manner::Shared,
             remote: 0,
-            key: None,
+            key: Some(serial),
             length: 0,
             begun: 0,
             calls: 0,
@@ -283,8 +283,26 @@ impl Core {
         for hold in self.transfers.over.drain(..) {
             links.conceal(hold);
         }
-        self.transfers.due = !self.transfers.stalled.is_empty();
+        let waits = self.end_shared(links);
+        self.transfers.due = waits || !self.transfers.stalled.is_empty();
         moved
+    }
+
+    /// Ends what is to end badly and was shared with a sender that has let go of it; does any wait for that still?
+    fn end_shared(&mut self, links: &Links) -> bool {
+        let shared = |t: &&Transfer| t.manner == Manner::Shared && t.end.is_some();
+        let found = self.transfers.slots.iter().flatten().filter(shared);
+        let all: Vec<_> = found.map(|t| (t.ticket, t.peer, t.key, t.end)).collect();
+        let mut waits = false;
+        for (ticket, peer, serial, end) in all {
+            let over = self.peers[peer.0 as usize].ended
+                || serial.is_none_or(|serial| links.has_finished(peer, serial));
+            match (over, end) {
+                (true, Some(end)) => self.complete(ticket, end),
+                _ => waits = true,
+            }
+        }
+        waits
     }
 
     /// Begins a peer's calls, in the order of their transfers.
@@ -515,7 +533,8 @@ impl Core {
                 }
                 true
             }
-            Manner::Open | Manner::Shared if known.cut => true,
+            Manner::Open if known.cut => true,
+            Manner::Shared if known.ended => true,
             Manner::Get | Manner::Put if calls == 0 => {
                 known.transfers.retain(|&s| s != slot);
                 let remote = self.operations.get(ticket).map_or(0, |o| o.remote);
@@ -531,6 +550,7 @@ impl Core {
                 if waits {
                     known.transfers.retain(|&s| s != slot);
                 }
+                self.transfers.due |= manner == Manner::Shared;
                 false
             }
         }
@@ -577,8 +597,7 @@ impl Core {
 
     /// This peer cannot write here any more.
     fn close_to(&mut self, peer: PeerId) {
-        let written = |manner| matches!(manner, Manner::Open | Manner::Shared);
-        let open = |t: &&Transfer| t.peer == peer && written(t.manner);
+        let open = |t: &&Transfer| t.peer == peer && t.manner == Manner::Open;
         let slots = self.transfers.slots.iter().flatten().filter(open);
         let ended: Vec<Ticket> = slots.map(|t| t.ticket).collect();
         for ticket in ended {

@@ -120,11 +120,17 @@ impl Runtime {
             });
         })?;
         self.with(|world| {
-            if let Some(engine) = &world.engine {
-                let (near, crowded) = engine.links.said_where();
-                world.limits = Limits::of(near, crowded).changed(&engine.links.said_limits());
+            let Some(engine) = &world.engine else {
+                return Ok(());
+            };
+            let (near, crowded) = engine.links.said_where();
+            let changes = engine.links.said_limits();
+            if !tuned::all_known(&changes) {
+                fail!(Other, "rank 0 has limits (MAYFLY_LIMITS) that this rank's Mayfly does not know: take the same one everywhere");
             }
-        });
+            world.limits = Limits::of(near, crowded).changed(&changes);
+            Ok(())
+        })?;
         self.level.store(required, Ordering::Release);
         if required == THREAD_MULTIPLE {
             self.gate.share();

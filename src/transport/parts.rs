@@ -4,7 +4,7 @@ use crate::base::error::Result;
 use crate::base::id::PeerId;
 use crate::fail;
 use crate::transport::links::{Links, Route};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Most parts of a message.
 pub const MOST: u32 = (1 << SHIFT) - 1;
@@ -13,8 +13,12 @@ const SHIFT: u32 = 16;
 /// Which parts of one message are taken: its serial number in the upper half, how many from the front, how many from
 /// behind. It lies in memory of both ranks, and only the receiver begins a message.
 #[derive(Default)]
-#[repr(transparent)]
-pub struct Parts(AtomicU64);
+#[repr(C)]
+pub struct Parts {
+    taken: AtomicU64,
+    /// The last message of which the sender has copied all that it took.
+    finished: AtomicU32,
+}
 
 /// From where a part is taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,8 +32,8 @@ pub enum Side {
 impl Parts {
     /// The next message: no part of the last one can be taken any more. Its serial number.
     pub fn begin(&self) -> u32 {
-        let serial = ((self.0.load(Ordering::Relaxed) >> 32) as u32).wrapping_add(1);
-        self.0.store(u64::from(serial) << 32, Ordering::Release);
+        let serial = ((self.taken.load(Ordering::Relaxed) >> 32) as u32).wrapping_add(1);
+        self.taken.store(u64::from(serial) << 32, Ordering::Release);
         serial
     }
 
@@ -46,9 +50,20 @@ impl Parts {
         };
         let next = |word| taken(word).map(|(next, _)| next);
         let before = self
-            .0
+            .taken
             .fetch_update(Ordering::AcqRel, Ordering::Relaxed, next);
         before.ok().and_then(taken).map(|(_, index)| index)
+    }
+
+    /// The sender touches the receiver's memory no more for this message.
+    pub fn finish(&self, serial: u32) {
+        self.finished.store(serial, Ordering::Release);
+    }
+
+    /// Has it said so, of this message or a later one?
+    pub fn is_finished(&self, serial: u32) -> bool {
+        let last = self.finished.load(Ordering::Acquire);
+        (last.wrapping_sub(serial) as i32) >= 0
     }
 }
 
@@ -59,11 +74,12 @@ impl Links {
     /// or the peer has no hand free.
     pub fn share(&mut self, peer: PeerId, bytes: usize) -> Option<u32> {
         // Where ranks are more than processors somebody else has work for this one.
-        let crowded = *self.crowded.get_or_insert_with(|| {
-            self.known
-                .address(PeerId(0))
-                .is_ok_and(|first| first.crowded)
-        });
+        if self.crowded.is_none() {
+            // Rank 0 may not be known yet.
+            let first = self.known.address(PeerId(0));
+            self.crowded = first.ok().map(|first| first.crowded);
+        }
+        let crowded = self.crowded == Some(true);
         match (self.routes[peer.0 as usize], &mut self.shm, &mut self.sim) {
             (Route::Shm, Some(shm), _) if !crowded => shm.share(peer, bytes),
             (Route::Sim, _, Some(sim)) => sim.share(peer),
@@ -77,6 +93,24 @@ impl Links {
             (Route::Shm, Some(shm), _) => shm.take_part(peer, serial, count, side),
             (Route::Sim, _, Some(sim)) => sim.take_part(peer, serial, count, side),
             _ => None,
+        }
+    }
+
+    /// This rank has copied all that it took of a message to `peer`.
+    pub fn finish_parts(&mut self, peer: PeerId, serial: u32) {
+        match (self.routes[peer.0 as usize], &mut self.shm, &mut self.sim) {
+            (Route::Shm, Some(shm), _) => shm.finish_parts(peer, serial),
+            (Route::Sim, _, Some(sim)) => sim.finish_parts(peer, serial),
+            _ => (),
+        }
+    }
+
+    /// Has `peer` copied all that it took of a message from it? It may be one of whom others say that it is gone.
+    pub fn has_finished(&self, peer: PeerId, serial: u32) -> bool {
+        match (&self.shm, &self.sim) {
+            (Some(shm), _) => shm.has_finished(peer, serial),
+            (None, Some(sim)) => sim.has_finished(peer, serial),
+            (None, None) => true,
         }
     }
 
@@ -162,12 +196,20 @@ mod tests {
         assert_ne!(first, second);
         assert_eq!(parts.take(first, 3, Side::Behind), None);
         assert_eq!(parts.take(second, 3, Side::Behind), Some(2));
+        assert!(!parts.is_finished(first));
+        parts.finish(first);
+        assert!(parts.is_finished(first) && !parts.is_finished(second));
+        parts.finish(second);
+        assert!(parts.is_finished(first) && parts.is_finished(second));
     }
 
     #[test]
     fn nonsense_in_the_word_names_no_part_beyond_the_message() {
         for word in [u64::MAX, 0xffff, 0xffff_0000, 0x0002_0002] {
-            let parts = Parts(AtomicU64::new(word & 0xffff_ffff));
+            let parts = Parts {
+                taken: AtomicU64::new(word & 0xffff_ffff),
+                ..Parts::default()
+            };
             for side in [Side::Front, Side::Behind] {
                 assert!(parts.take(0, 4, side).is_none());
             }

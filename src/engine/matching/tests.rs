@@ -49,6 +49,23 @@ fn a_withdrawn_receive_matches_nothing_and_only_once() {
 }
 
 #[test]
+fn from_the_middle_of_a_row_anything_can_be_taken() {
+    let mut c: Context<u32, u32> = Context::default();
+    let posted: Vec<Posted> = (0..4).map(|n| c.post(exact(0, 0), n)).collect();
+    assert_eq!(c.withdraw(posted[2], exact(0, 0)), Some(2));
+    c.post(exact(0, 0), 4);
+    c.post(any(), 5);
+    let matched: Vec<u32> = std::iter::from_fn(|| c.match_message(0, 0)).collect();
+    assert_eq!(matched, [0, 1, 3, 4, 5]);
+    (0..4).for_each(|n| c.keep(0, 0, n));
+    assert_eq!(c.take_where(|n| *n == 1), Some(1));
+    c.keep(0, 1, 4);
+    let taken: Vec<u32> = std::iter::from_fn(|| Some(c.take(any())?.2)).collect();
+    assert_eq!(taken, [0, 2, 3, 4]);
+    assert!(c.is_empty());
+}
+
+#[test]
 fn contexts_are_kept_apart_and_forgotten_when_empty() {
     let mut all: Contexts<u32, u32> = Contexts::default();
     assert!(all.get_mut(8).is_none());

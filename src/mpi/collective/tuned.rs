@@ -7,7 +7,7 @@ pub type Change = (u8, u64);
 
 macro_rules! numbers {
     ($($name:ident),* $(,)?) => {
-        /// What can be set.
+        /// What can be set. The order is that of the wire: with a change of it comes one of the address's version.
         pub const NAMES: &[&str] = &[$(stringify!($name)),*];
 
         impl Limits {
@@ -48,7 +48,7 @@ numbers!(
 );
 
 impl Limits {
-    /// With these changes. What is of no known name (a newer rank 0's) is left out.
+    /// With these changes, all of known names.
     pub fn changed(mut self, changes: &[Change]) -> Limits {
         for &(index, value) in changes {
             if let Some(name) = NAMES.get(usize::from(index)) {
@@ -81,12 +81,23 @@ pub fn parse(text: &str) -> Result<Vec<Change>, String> {
         let number = value
             .parse()
             .map_err(|_| format!("{name} is to be a number, not {value}"))?;
-        Ok((index as u8, number))
+        Ok::<Change, String>((index as u8, number))
     };
-    words
-        .filter(|word| !word.is_empty() && !word.starts_with('#'))
-        .map(change)
-        .collect()
+    let mut changes: Vec<Change> = Vec::new();
+    for word in words.filter(|word| !word.is_empty() && !word.starts_with('#')) {
+        let (index, number) = change(word)?;
+        // What comes later counts.
+        changes.retain(|known| known.0 != index);
+        changes.push((index, number));
+    }
+    Ok(changes)
+}
+
+/// Do all have names? Ranks that leave out what others do would wait for each other for ever.
+pub fn all_known(changes: &[Change]) -> bool {
+    changes
+        .iter()
+        .all(|change| usize::from(change.0) < NAMES.len())
 }
 
 /// What [`parse`] reads.
@@ -128,5 +139,7 @@ mod tests {
             assert!(parse(text).unwrap_err().contains(word), "{text}");
         }
         assert!(parse(" , ").unwrap().is_empty());
+        assert_eq!(parse("link=1,link=2").unwrap().len(), 1);
+        assert!(all_known(&parse("link=1").unwrap()) && !all_known(&[(255, 1)]));
     }
 }

@@ -521,7 +521,7 @@ mod tests {
             1 << 20,
             4096 + 64,
             128,
-            BRIEF | (SIZE as u64 - 23),
+            BRIEF | (SIZE as u64 - 63),
             BRIEF | (BRIEF - 1),
         ] {
             let mut memory = Box::new(Memory([0; SIZE]));

@@ -1,6 +1,7 @@
 //! Messages that both ranks copy: the word that says which parts are taken lies in the receiver's segment, by sender.
 
 use crate::base::id::PeerId;
+use crate::transport::os;
 use crate::transport::parts::{Parts, Side};
 use crate::transport::shm::Shm;
 use std::sync::atomic::Ordering;
@@ -47,6 +48,24 @@ impl Shm {
             Side::Behind => self.peers[peer.0 as usize].as_ref()?.map.parts(self.me),
         };
         parts.take(serial, count, side)
+    }
+
+    /// This rank has copied what it took of a message to `peer`.
+    pub fn finish_parts(&mut self, peer: PeerId, serial: u32) {
+        if let Some(p) = &self.peers[peer.0 as usize] {
+            p.map.parts(self.me).finish(serial);
+        }
+    }
+
+    /// Has the peer copied what it took, or has its process ended? Of one whose end could not be seen the answer is yes.
+    pub fn has_finished(&self, peer: PeerId, serial: u32) -> bool {
+        if self.segment.map.parts(peer.0).is_finished(serial) {
+            return true;
+        }
+        let Some(p) = self.peers[peer.0 as usize].as_ref().filter(|p| !p.gone) else {
+            return true;
+        };
+        p.start == 0 || !matches!(os::process(p.pid), Some((start, true)) if start == p.start)
     }
 
     /// Whether the sender helped with the last message from it.

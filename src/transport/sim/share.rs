@@ -41,4 +41,20 @@ impl Endpoint {
         }
         shared.parts.take(serial, count, side)
     }
+
+    pub fn finish_parts(&mut self, peer: PeerId, serial: u32) {
+        let mut net = lock(&self.net);
+        let shared = net.shared.entry((peer.0, self.me)).or_default();
+        shared.parts.finish(serial);
+    }
+
+    pub fn has_finished(&self, peer: PeerId, serial: u32) -> bool {
+        let net = lock(&self.net);
+        // The dead copy nothing, nor does one whom the invitation does not reach.
+        if net.dead[peer.0 as usize] || net.parted[net.at(self.me, peer.0)] {
+            return true;
+        }
+        let shared = net.shared.get(&(self.me, peer.0));
+        shared.is_none_or(|shared| shared.parts.is_finished(serial))
+    }
 }

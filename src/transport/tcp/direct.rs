@@ -81,7 +81,8 @@ impl Tcp {
         let place = sink.place(peer, &header);
         let got = match place {
             Some(place) => {
-                let rest = link.input.rest(HEADER, &mut self.pool);
+                // Of what is behind it the next header: then its payload too can be read to its place.
+                let rest = &mut link.input.rest(HEADER, &mut self.pool)[..HEADER];
                 // SAFETY: the sink says that the receive's memory has room for this payload there.
                 unsafe { net::receive_both(&link.fd, place, length, rest)? }
             }

@@ -70,6 +70,7 @@ impl Tcp {
                 && !l.tired
                 && l.broken.is_none()
                 && l.input.is_empty()
+                && l.inside.is_none()
                 && l.sent()
         };
         let turn = self.turn;
