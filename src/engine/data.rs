@@ -94,9 +94,11 @@ impl Data {
         debug_assert!(skip + length <= self.bytes);
         match &self.typed {
             // SAFETY: as in `read`, and the program does not write to what it sends before that is over.
-            None if length == 0 => None,
-            None => Some(unsafe { std::slice::from_raw_parts(self.buffer.add(skip), length) }),
-            Some(_) => None,
+            None if length > 0 => {
+                Some(unsafe { std::slice::from_raw_parts(self.buffer.add(skip), length) })
+            }
+            // Of no bytes the buffer may be null.
+            _ => None,
         }
     }
 

@@ -5,11 +5,8 @@ use crate::engine::data::Data;
 use crate::engine::operation::{End, State, Ticket, FORGOTTEN};
 use crate::engine::peer::ENVELOPE;
 use crate::engine::{deliver, Body, Core, Engine, Message, Run};
-use crate::transport::{Access, Links, Sent, Way, SMALLEST};
+use crate::transport::{Access, Links, Sent, Way, LEAST_RUN, SMALLEST};
 use crate::wire::frame::{Header, Kind, EXPOSED, SYNCHRONOUS};
-
-/// From so many bytes on a transport may save the copy of a payload that lies in one piece.
-const RUN: usize = 8 << 10;
 
 impl Engine {
     /// Sends dense data at once, and remembers nothing but a serial number by which the message may be recalled
@@ -92,7 +89,7 @@ impl Core {
             cookie,
             ..Header::new(Kind::Eager)
         };
-        let run = match data.bytes >= RUN {
+        let run = match data.bytes >= LEAST_RUN {
             true => data.run(0, data.bytes),
             false => None,
         };

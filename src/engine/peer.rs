@@ -31,7 +31,7 @@ pub struct Peer {
     pub goodbye: bool,
     /// Why it is gone.
     pub lost: Option<Box<str>>,
-    /// Nothing of its can reach this rank's memory any more.
+    /// Nothing of its can reach this rank's memory any more, but for the last of what it copies of shared messages.
     pub cut: bool,
     /// Its process has ended, or its links are closed, as far as the links can tell: others' word is not enough.
     pub ended: bool,

@@ -58,6 +58,31 @@ struct Transfer {
     refused: bool,
 }
 
+impl Transfer {
+    /// Of which nothing has begun.
+    fn new(
+        ticket: Ticket,
+        peer: PeerId,
+        manner: Manner,
+        key: Option<u32>,
+        length: usize,
+    ) -> Transfer {
+        Transfer {
+            ticket,
+            peer,
+            manner,
+            remote: 0,
+            key,
+            length,
+            begun: 0,
+            calls: 0,
+            hold: None,
+            end: None,
+            refused: false,
+        }
+    }
+}
+
 /// All of them.
 pub struct Transfers {
     slots: Vec<Option<Transfer>>,
@@ -146,6 +171,16 @@ impl Transfers {
 }
 
 impl Core {
+    /// A transfer becomes its operation's part.
+    fn enlist(&mut self, transfer: Transfer) -> u32 {
+        let ticket = transfer.ticket;
+        let slot = self.transfers.insert(transfer);
+        if let Some(operation) = self.operations.get_mut(ticket) {
+            operation.transfer = slot;
+        }
+        slot
+    }
+
     /// Exposes an operation's data to its peer, if that is possible and pays; the key. Asked twice, it answers the same.
     pub(super) fn lend(
         &mut self,
@@ -172,41 +207,20 @@ impl Core {
         if exposed.is_none() && manner == Manner::Open {
             return None;
         }
-        let slot = self.transfers.insert(Transfer {
-            ticket,
-            peer,
-            manner,
-            remote: 0,
-            key: exposed.map(|e| e.key),
-            length,
-            begun: 0,
-            calls: 0,
+        let key = exposed.map(|e| e.key);
+        self.enlist(Transfer {
             hold: exposed.map(|e| e.hold),
-            end: None,
-            refused: false,
+            ..Transfer::new(ticket, peer, manner, key, length)
         });
-        self.operations.get_mut(ticket)?.transfer = slot;
-        exposed.map(|e| e.key)
+        key
     }
 
     /// The sender of a receive is copying parts of it. Not `fine`: those of this rank could not be copied.
     pub(super) fn await_parts(&mut self, ticket: Ticket, from: PeerId, serial: u32, fine: bool) {
-        let slot = self.transfers.insert(Transfer {
-            ticket,
-            peer: from,
-            manner: Manner::Shared,
-            remote: 0,
-            key: Some(serial),
-            length: 0,
-            begun: 0,
-            calls: 0,
-            hold: None,
-            end: None,
+        self.enlist(Transfer {
             refused: !fine,
+            ..Transfer::new(ticket, from, Manner::Shared, Some(serial), 0)
         });
-        if let Some(operation) = self.operations.get_mut(ticket) {
-            operation.transfer = slot;
-        }
     }
 
     /// Reads a matched receive's data from its sender's memory.
@@ -230,22 +244,10 @@ impl Core {
         key: u32,
         length: usize,
     ) {
-        let slot = self.transfers.insert(Transfer {
-            ticket,
-            peer,
-            manner,
+        let slot = self.enlist(Transfer {
             remote,
-            key: Some(key),
-            length,
-            begun: 0,
-            calls: 0,
-            hold: None,
-            end: None,
-            refused: false,
+            ..Transfer::new(ticket, peer, manner, Some(key), length)
         });
-        if let Some(operation) = self.operations.get_mut(ticket) {
-            operation.transfer = slot;
-        }
         self.peers[peer.0 as usize].transfers.push_back(slot);
         self.stall(peer);
     }

@@ -3,7 +3,7 @@
 use crate::base::constant::handle;
 use crate::base::error::{Class, Error, Object, Result};
 use crate::base::id::{CommId, PeerId, RequestId, Table, FIRST_USER};
-use crate::engine::{Data, End, Pattern, Started, Ticket};
+use crate::engine::{Data, End, Outcome, Pattern, Started, Ticket};
 use crate::fail;
 use crate::mpi::buffered::Parcel;
 use crate::mpi::progress::Collective;
@@ -68,6 +68,14 @@ pub enum Active {
     Recalled(Ticket, Box<[u8]>),
 }
 
+/// Status and error of a send or receive that is over.
+fn told(outcome: &Outcome, comm: CommId, send: bool) -> (Status, Option<Error>) {
+    match send {
+        true => sent(outcome, comm),
+        false => received(outcome, comm),
+    }
+}
+
 /// One send or receive of a communicator.
 pub struct Half {
     pub active: Active,
@@ -89,11 +97,7 @@ impl Half {
             ),
             Begun::Engine(Started::Pending(ticket)) => Active::Ticket(ticket),
             Begun::Engine(Started::Done(outcome)) => {
-                let (status, error) = if send {
-                    sent(&outcome, comm)
-                } else {
-                    received(&outcome, comm)
-                };
+                let (status, error) = told(&outcome, comm, send);
                 Active::Over(status, error)
             }
             Begun::Parcel(serial) => Active::Parcel(serial),
@@ -224,8 +228,7 @@ impl World {
             Active::Sent(..) | Active::Parcel(_) => Status::EMPTY,
             Active::Ticket(ticket) | Active::Recalled(ticket, _) => {
                 let outcome = self.engine.as_ref().and_then(|e| e.peek(*ticket));
-                let read = if half.send { sent } else { received };
-                outcome.map_or(Status::EMPTY, |o| read(&o, half.comm).0)
+                outcome.map_or(Status::EMPTY, |o| told(&o, half.comm, half.send).0)
             }
         }
     }
@@ -237,8 +240,7 @@ impl World {
             Active::Sent(..) | Active::Parcel(_) => (Status::EMPTY, None),
             Active::Ticket(ticket) | Active::Recalled(ticket, _) => {
                 let outcome = self.engine.as_mut().and_then(|e| e.test(ticket));
-                let read = if half.send { sent } else { received };
-                outcome.map_or((Status::EMPTY, None), |o| read(&o, half.comm))
+                outcome.map_or((Status::EMPTY, None), |o| told(&o, half.comm, half.send))
             }
         }
     }
@@ -364,6 +366,7 @@ impl World {
             Active::Sent(..) => (Status::EMPTY, None),
             Active::Ticket(ticket) => {
                 let outcome = self.engine.as_mut()?.test(ticket)?;
+                // Not `told`: this is the plain requests' way, and its copies are to stand here.
                 match half.send {
                     true => sent(&outcome, half.comm),
                     false => received(&outcome, half.comm),

@@ -31,6 +31,10 @@ use crate::wire::frame::Header;
 /// Bytes of payload that a frame of any link takes.
 pub const SMALLEST: usize = 512;
 
+/// From so many bytes on a payload that lies in one piece had better leave from there and be read to its place, where the
+/// link can do that, than go through a buffer.
+pub const LEAST_RUN: usize = 8 << 10;
+
 /// The answer to a send.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sent {

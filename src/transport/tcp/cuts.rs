@@ -4,23 +4,12 @@
 use crate::base::id::PeerId;
 use crate::transport::conformance::{config, open_with};
 use crate::transport::station::{bound, Station};
+use crate::transport::tcp::random::Random;
 use crate::transport::{Links, Sent, Sink};
 use crate::wire::frame::{Header, Kind};
 use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(60);
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % n as u64) as usize
-    }
-}
 
 /// What one of two ranks received.
 #[derive(Default)]

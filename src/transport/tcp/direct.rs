@@ -5,12 +5,9 @@ use crate::base::id::PeerId;
 use crate::transport::tcp::link::Link;
 use crate::transport::tcp::seal::Seal;
 use crate::transport::tcp::{net, Tcp, MAX_PAYLOAD, NONE};
-use crate::transport::{Sent, Sink};
+use crate::transport::{Sent, Sink, LEAST_RUN};
 use crate::wire::frame::{Header, Kind, HEADER};
 use std::io;
-
-/// Shorter payloads go through the buffers.
-pub const LEAST: usize = 8 << 10;
 
 impl Link {
     /// Is what is sent what the peer reads?
@@ -30,7 +27,7 @@ impl Tcp {
         };
         let usable =
             |l: &&mut Link| l.output.is_empty() && l.is_plain() && l.broken.is_none() && !l.rests();
-        let (Some(link), true) = (link.filter(usable), run.len() >= LEAST) else {
+        let (Some(link), true) = (link.filter(usable), run.len() >= LEAST_RUN) else {
             return self.send(peer, header, |room| room.copy_from_slice(run));
         };
         assert!(run.len() <= MAX_PAYLOAD, "payload beyond the limit");
@@ -110,7 +107,7 @@ impl Tcp {
 /// the rest, which is the answer, is then read there.
 pub fn begin(peer: PeerId, header: &Header, part: &[u8], sink: &mut impl Sink) -> Option<Header> {
     let left = header.length as usize - part.len();
-    if header.kind != Kind::Piece || left < LEAST || sink.place(peer, header).is_none() {
+    if header.kind != Kind::Piece || left < LEAST_RUN || sink.place(peer, header).is_none() {
         return None;
     }
     if !part.is_empty() {

@@ -236,20 +236,9 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::tcp::random::Random;
     use crate::wire::frame::Kind;
     use std::collections::VecDeque;
-
-    struct Random(u64);
-
-    impl Random {
-        fn below(&mut self, n: usize) -> usize {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = self.0;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            ((z ^ (z >> 31)) % n as u64) as usize
-        }
-    }
 
     /// One end: its lane, its connection's queues, and the next number to send and to receive.
     #[derive(Default)]

@@ -29,6 +29,8 @@ mod observe;
 mod placed;
 mod poll;
 mod punch;
+#[cfg(test)]
+mod random;
 mod rest;
 mod seal;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use crate::base::id::PeerId;
 use crate::transport::conformance::{config, open};
+use crate::transport::tcp::random::Random;
 use crate::transport::tcp::MAX_PAYLOAD;
 use crate::transport::{Links, Sent, Sink};
 use crate::wire::frame::{Header, Kind};
@@ -12,18 +13,6 @@ use std::time::{Duration, Instant};
 const LIMIT: Duration = Duration::from_secs(60);
 /// Bytes before and behind each place that nobody may touch.
 const MARGIN: usize = 64;
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % n as u64) as usize
-    }
-}
 
 fn byte(number: usize, at: usize) -> u8 {
     (number * 31 + at * 7 + at / 251) as u8
