@@ -17,6 +17,8 @@ pub struct Config {
     pub shm_dir: Option<String>,
     /// `MAYFLY_CMA=0` forbids cross-memory attach.
     pub cma: bool,
+    /// `MAYFLY_BOARDS`: communicators at a time whose members show each other what collectives bring.
+    pub boards: u32,
     /// `MAYFLY_EAGER`: the largest eager payload, bytes; 0: the transport's own.
     pub eager: usize,
     /// `MAYFLY_LIMITS`: where collectives change their algorithm, `name=value,...`, as `mayfly tune` writes them.
@@ -106,6 +108,7 @@ impl Config {
             shm: get("MAYFLY_SHM").unwrap_or_default(),
             shm_dir: get("MAYFLY_SHM_DIR"),
             cma: number("MAYFLY_CMA", 1) != 0,
+            boards: number("MAYFLY_BOARDS", 4).clamp(0, 64) as u32,
             eager: number("MAYFLY_EAGER", 0).max(0) as usize,
             limits: word("MAYFLY_LIMITS"),
             spin: number("MAYFLY_SPIN", -1),

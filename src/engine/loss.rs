@@ -26,6 +26,12 @@ impl Engine {
         Some(peer)
     }
 
+    /// The lost peer because of which nothing succeeds any more on this context.
+    #[inline]
+    pub fn severed(&self, context: u64) -> Option<PeerId> {
+        self.core.severed(context)
+    }
+
     /// A lost peer belonged to this context: receives from any source fail, those that wait and those to come, for
     /// the message may have been its.
     pub fn bereave(&mut self, context: u64, peer: PeerId) {

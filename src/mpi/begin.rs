@@ -4,6 +4,7 @@ use crate::base::constant::handle;
 use crate::base::id::PeerId;
 use crate::engine::Engine;
 use crate::mpi::attribute::Attributes;
+use crate::mpi::boards::Showing;
 use crate::mpi::comm::Comm;
 use crate::mpi::group::Group;
 use crate::mpi::info::Info;
@@ -31,6 +32,7 @@ impl World {
                 local: None,
                 local_context: context,
                 collectives: 0,
+                boards: Showing::default(),
                 attributes: Attributes::default(),
                 topology: None,
                 name: name.to_string(),

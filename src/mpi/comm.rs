@@ -6,6 +6,7 @@ use crate::base::id::{CommId, ErrhandlerId, PeerId, Table};
 use crate::engine::Engine;
 use crate::fail;
 use crate::mpi::attribute::Attributes;
+use crate::mpi::boards::Showing;
 use crate::mpi::group::Group;
 use crate::mpi::info::Info;
 use crate::mpi::topology::Topology;
@@ -39,6 +40,8 @@ pub struct Comm {
     pub local_context: u64,
     /// Collective operations started on it: their tag, the same on every rank because their order is.
     pub collectives: u32,
+    /// Where its members show each other what collectives bring.
+    pub boards: Showing,
     pub attributes: Attributes,
     pub topology: Option<Topology>,
     pub name: String,

@@ -2,7 +2,9 @@
 
 pub mod attribute;
 mod begin;
+pub mod boards;
 pub mod buffered;
+mod channel;
 pub mod collective;
 pub mod comm;
 pub mod datatype;

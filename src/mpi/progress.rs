@@ -1,16 +1,16 @@
 //! Progress: the engine's, and that of the collectives under way.
 
-use crate::base::error::{Class, Error, Result};
+use crate::base::error::{Error, Result};
 use crate::base::id::{CommId, PeerId, RequestId};
-use crate::engine::{Data, End, Engine, Outcome, Pattern, Started, Ticket};
-use crate::mpi::collective::running::{self, Port, Rank, Running, State};
+use crate::engine::Engine;
+use crate::mpi::channel::{Channel, Lane, Message};
+use crate::mpi::collective::running::{self, Running, State};
 use crate::mpi::collective::{Call, Place};
-use crate::mpi::comm::{self, Comm, Comms, COLLECTIVE, LOCAL_PHASE};
-use crate::mpi::group::Group;
+use crate::mpi::comm::{Comm, Comms};
 use crate::mpi::request::Request;
 use crate::mpi::World;
+
 use crate::{fail, info};
-use std::sync::Arc;
 
 /// What one turn of progress did.
 pub struct Progress {
@@ -79,43 +79,6 @@ impl Then {
 /// Context ids as they travel: ours and our hidden communicator's, theirs and their hidden one's.
 pub type Words = [[u8; 8]; 4];
 
-/// Where a collective's messages go.
-struct Lane {
-    context: u64,
-    local_context: u64,
-    tag: i32,
-    rank: u32,
-    group: Arc<Group>,
-    remote: Option<Arc<Group>>,
-}
-
-impl Lane {
-    fn of(on: &Comm, tag: i32) -> Lane {
-        Lane {
-            context: on.context,
-            local_context: on.local_context,
-            tag,
-            rank: on.rank,
-            group: on.group.clone(),
-            remote: on.remote.clone(),
-        }
-    }
-
-    /// The same for the next collective, mostly on the same communicator.
-    fn change(&mut self, on: &Comm, tag: i32) {
-        let same = |a: &Option<Arc<Group>>, b: &Option<Arc<Group>>| match (a, b) {
-            (None, None) => true,
-            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-            _ => false,
-        };
-        if !Arc::ptr_eq(&self.group, &on.group) || !same(&self.remote, &on.remote) {
-            *self = Lane::of(on, tag);
-        }
-        (self.context, self.local_context) = (on.context, on.local_context);
-        (self.tag, self.rank) = (tag, on.rank);
-    }
-}
-
 /// Flights that are over, for their memory. Boxed, for they go in and out and must not be copied.
 #[derive(Default)]
 #[allow(clippy::vec_box)]
@@ -153,7 +116,7 @@ pub struct Flight {
 
 impl Flight {
     fn step(&mut self, engine: &mut Engine) -> Result<State> {
-        let lane = &self.lane;
+        let lane = &mut self.lane;
         self.running.advance(&mut Channel { engine, lane })
     }
 
@@ -224,108 +187,15 @@ enum Turn {
     Call(running::Upcall),
 }
 
-/// The engine as a schedule sees it.
-struct Channel<'a> {
-    engine: &'a mut Engine,
-    lane: &'a Lane,
-}
-
-impl Channel<'_> {
-    fn resolve(&self, rank: Rank) -> (PeerId, u64, u32) {
-        match (rank, &self.lane.remote) {
-            (Rank::Remote(rank), Some(remote)) => (
-                remote.members[rank as usize],
-                self.lane.context + COLLECTIVE,
-                rank,
-            ),
-            (Rank::Local(rank) | Rank::Remote(rank), remote) => {
-                let channel = if remote.is_some() {
-                    LOCAL_PHASE
-                } else {
-                    COLLECTIVE
-                };
-                let context = self.lane.local_context + channel;
-                (self.lane.group.members[rank as usize], context, rank)
-            }
-        }
-    }
-}
-
-/// A schedule's message: over already, or under way.
-pub enum Message {
-    Over(Outcome),
-    Ticket(Ticket),
-}
-
-impl From<Started> for Message {
-    fn from(started: Started) -> Message {
-        match started {
-            Started::Done(outcome) => Message::Over(outcome),
-            Started::Pending(ticket) => Message::Ticket(ticket),
-        }
-    }
-}
-
-impl Port for Channel<'_> {
-    type Ticket = Message;
-
-    fn send(&mut self, data: Data, to: Rank) -> Message {
-        let (peer, context, _) = self.resolve(to);
-        self.engine
-            .send(
-                data,
-                peer,
-                context,
-                self.lane.rank,
-                self.lane.tag,
-                false,
-                false,
-            )
-            .into()
-    }
-
-    fn recv(&mut self, data: Data, from: Rank) -> Message {
-        let (peer, context, rank) = self.resolve(from);
-        let pattern = Pattern {
-            source: Some(rank),
-            tag: Some(self.lane.tag),
-        };
-        self.engine
-            .receive(data, context, pattern, Some(peer))
-            .into()
-    }
-
-    fn test(&mut self, message: &Message) -> Option<Result<()>> {
-        let outcome = match message {
-            Message::Over(outcome) => *outcome,
-            Message::Ticket(ticket) => self.engine.test(*ticket)?,
-        };
-        Some(match outcome.end {
-            End::Fine | End::Cancelled => Ok(()),
-            End::Truncated(total) => Err(Error::new(
-                Class::Truncate,
-                format!(
-                    "rank {} sent {total} bytes where {} were expected: the ranks disagree about counts or types",
-                    outcome.source, outcome.bytes
-                ),
-            )),
-            End::Lost(peer) => {
-                // What would be sent from here on lacks what it brought.
-                comm::sever(self.engine, self.lane.context, self.lane.local_context, peer);
-                let why = self.engine.core.peers[peer.0 as usize].lost.as_deref();
-                let why = why.unwrap_or("it has finalized");
-                let text = format!("rank {} of MPI_COMM_WORLD is gone: {why}", peer.0);
-                Err(Error::new(Class::ProcAborted, text))
-            }
-        })
-    }
-}
+/// Looks at a board, some twenty nanoseconds each, before something else is done.
+const SPINS: u32 = 40;
 
 impl World {
-    /// Builds a collective on a communicator, ready to be run.
+    /// Builds a collective on a communicator, ready to be run; a `blocking` one may use the communicator's boards.
     pub fn collective(
         &mut self,
         comm: CommId,
+        blocking: bool,
         build: impl FnOnce(&mut Call) -> Result<()>,
     ) -> Result<Box<Flight>> {
         let on = self.comms.get_mut(comm)?;
@@ -337,16 +207,36 @@ impl World {
             size: on.size(),
             remote: on.remote.as_ref().map(|g| g.size() as u32),
         };
+        let reach = match blocking {
+            true => on.boards.reach(),
+            false => None,
+        };
         let mut flight = self.idle.take(on, tag);
         let mut call = Call {
             world: self,
             place,
             topology: self.comms.get(comm)?.topology.as_ref(),
             limits: &self.limits,
+            reach,
             s: &mut flight.running.schedule,
         };
         build(&mut call)?;
+        if flight.running.schedule.phases > 0 {
+            flight.lane.boards = self.comms.get_mut(comm)?.boards.lend();
+            flight.lane.spins = if self.limits.crowded { 0 } else { SPINS };
+        }
         Ok(flight)
+    }
+
+    /// A blocking collective is over: its boards and its memory are for the next.
+    #[inline]
+    pub fn land(&mut self, comm: CommId, mut flight: Box<Flight>, fine: bool) {
+        if let Some(boards) = flight.lane.boards.take() {
+            self.return_boards(comm, boards, flight.running.schedule.phases);
+        }
+        if fine {
+            self.idle.give(flight);
+        }
     }
 
     /// Lets a collective without a request go on: nothing while it waits, then its end, or a user's reduction that is
@@ -393,7 +283,7 @@ impl World {
         build: impl FnOnce(&mut Call) -> Result<()>,
     ) -> Result<RequestId> {
         let collective = Box::new(Collective {
-            flight: self.collective(comm, build)?,
+            flight: self.collective(comm, false, build)?,
             comm,
             life,
             over: None,

@@ -1,6 +1,7 @@
 //! One suite that every transport passes: order of a pair, whole payloads of all sizes, back-pressure, both directions
 //! at once, many peers, fetching, sleeping without missing a waking, ends with and without goodbye, one-sided calls.
 
+mod boards;
 mod onesided;
 
 use crate::base::config::Config;

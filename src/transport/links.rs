@@ -2,6 +2,7 @@
 //! whoever sends chooses, whoever receives listens on everything it opened. Order per pair follows, because all that a
 //! rank sends to a peer goes one way.
 
+mod boards;
 mod open;
 mod poll;
 mod sleep;

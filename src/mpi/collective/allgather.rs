@@ -6,6 +6,7 @@ use crate::mpi::collective::arguments::{apart, Call, Place};
 use crate::mpi::collective::blocks::Blocks;
 use crate::mpi::collective::limits::Allgather;
 use crate::mpi::collective::schedule::{Data, Rank, Schedule};
+use crate::mpi::collective::shown;
 
 /// Everyone's block, everywhere.
 #[allow(clippy::too_many_arguments)]
@@ -61,11 +62,17 @@ fn any(
         let size = own.size().min(blocks.size(place.rank));
         apart(own.buffer, blocks.address(place.rank), size)?;
     }
+    let largest = (0..place.size).map(|rank| blocks.size(rank)).max();
+    let shown = call.shows(largest.unwrap_or(0));
     let s = &mut *call.s;
     let total = (0..place.size).map(|rank| blocks.size(rank)).sum();
     let mine = blocks.of(s, place.rank);
     let own = own.map_or(mine, |own| own.data(s));
     if total == 0 {
+        return Ok(());
+    }
+    if shown {
+        shown::allgather(s, place, own, blocks);
         return Ok(());
     }
     match call.limits.allgather(total, place.size, even) {

@@ -8,6 +8,7 @@ use crate::mpi::collective::bcast;
 use crate::mpi::collective::limits::Allreduce;
 use crate::mpi::collective::reduce::{at, at_first, even_bounds, halves, powers};
 use crate::mpi::collective::schedule::{Rank, Schedule};
+use crate::mpi::collective::shown;
 use crate::mpi::collective::vector::{Part, Vector};
 
 /// Everyone's elements combined, everywhere; between groups those of the other group.
@@ -24,7 +25,12 @@ pub fn allreduce(
     if v.size() == 0 {
         return Ok(());
     }
+    let shown = call.combines(&v);
     let (s, place, limits) = (&mut *call.s, call.place, call.limits);
+    if shown {
+        shown::allreduce(s, &limits.job(&v, place, own, result));
+        return Ok(());
+    }
     if place.remote.is_some() {
         let sum = at_first(s, limits, place, own, &v);
         let all = v.all(s, result);

@@ -5,6 +5,7 @@ use crate::base::id::DatatypeId;
 use crate::mpi::collective::arguments::{apart, Call, Place};
 use crate::mpi::collective::blocks::Blocks;
 use crate::mpi::collective::schedule::{Data, Rank, Schedule};
+use crate::mpi::collective::shown;
 
 /// Block r of mine to rank r, block `me` of theirs to me.
 #[allow(clippy::too_many_arguments)]
@@ -29,6 +30,11 @@ pub fn alltoall(
     let place = call.place;
     if place.remote.is_none() {
         if block == 0 {
+            return Ok(());
+        }
+        let most = block.saturating_mul(place.size as usize - 1);
+        if call.shows(most) {
+            shown::alltoall(call.s, place, from.as_ref(), &into, true);
             return Ok(());
         }
         if call.limits.forward(block, place.size) {
@@ -84,6 +90,10 @@ pub fn alltoallw(
 }
 
 fn any(call: &mut Call, from: Option<&Blocks>, into: &Blocks) -> Result<()> {
+    if call.place.remote.is_none() && call.shows_any() {
+        shown::alltoall(call.s, call.place, from, into, false);
+        return Ok(());
+    }
     let (s, place, limits) = (&mut *call.s, call.place, call.limits);
     let ranks = place.remote.unwrap_or(place.size);
     let largest = (0..ranks).map(|r| into.size(r)).max().unwrap_or(0);

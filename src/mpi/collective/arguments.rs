@@ -7,6 +7,7 @@ use crate::fail;
 use crate::mpi::collective::blocks::Blocks;
 use crate::mpi::collective::limits::Limits;
 use crate::mpi::collective::schedule::{Data, Schedule};
+use crate::mpi::collective::shown::Reach;
 use crate::mpi::collective::vector::Vector;
 use crate::mpi::datatype::Type;
 use crate::mpi::topology::Topology;
@@ -47,6 +48,8 @@ pub struct Call<'a> {
     pub place: Place,
     pub topology: Option<&'a Topology>,
     pub limits: &'a Limits,
+    /// What boards can do here, if there are any.
+    pub reach: Option<Reach>,
     pub s: &'a mut Schedule,
 }
 

@@ -4,10 +4,16 @@ use crate::base::error::Result;
 use crate::mpi::collective::arguments::{Call, Place};
 use crate::mpi::collective::bcast::{flat, tree};
 use crate::mpi::collective::schedule::{Data, Rank, Schedule};
+use crate::mpi::collective::shown;
 
 /// Nobody leaves before everybody has come. Between groups the first ranks tell each other, then their groups.
 pub fn barrier(call: &mut Call) -> Result<()> {
+    let shown = call.shows(0);
     let (s, place) = (&mut *call.s, call.place);
+    if shown {
+        shown::barrier(s, place);
+        return Ok(());
+    }
     if call.limits.crowded && place.size > 2 {
         at_first(s, place);
     } else {

@@ -5,6 +5,7 @@ use crate::base::id::DatatypeId;
 use crate::mpi::collective::arguments::{Call, Place, Root};
 use crate::mpi::collective::limits::{Bcast, Limits};
 use crate::mpi::collective::schedule::{Data, Rank, Schedule};
+use crate::mpi::collective::shown;
 
 /// The root's data, everywhere.
 pub fn bcast(
@@ -22,9 +23,11 @@ pub fn bcast(
     if elements.size() == 0 {
         return Ok(());
     }
+    let shown = call.shows(elements.size());
     let (s, place) = (&mut *call.s, call.place);
     let data = elements.data(s);
     match root {
+        Root::Local(root) if shown => shown::bcast(s, place, root, data),
         Root::Local(root) => everywhere(s, call.limits, place, root, data),
         Root::Me => s.send(data, Rank::Remote(0)),
         Root::Remote(root) => {

@@ -37,6 +37,10 @@ pub struct Limits {
     pub link: usize,
     /// A scan from here on goes along a chain.
     pub scan_chain: usize,
+    /// Data up to here are shown on a board themselves, longer ones by their address.
+    pub board_here: usize,
+    /// Of a reduction by boards up to here every rank combines all that it wants itself, of a longer one a part.
+    pub board_whole: usize,
 }
 
 impl Limits {
@@ -58,6 +62,8 @@ impl Limits {
         segment: 256 << 10,
         link: 64 << 10,
         scan_chain: 64 << 10,
+        board_here: 64 << 10,
+        board_whole: 4 << 10,
     };
 
     /// For ranks on one machine, or not, which share its processors, or not: what rank 0 said, so that all choose alike.

@@ -18,6 +18,8 @@ pub mod running;
 mod scan;
 mod scatter;
 pub mod schedule;
+mod showing;
+pub mod shown;
 #[cfg(test)]
 mod tests;
 pub mod tuned;

@@ -6,6 +6,7 @@ use crate::base::id::{DatatypeId, OpId};
 use crate::mpi::collective::arguments::{apart, Call, Place, Root};
 use crate::mpi::collective::limits::Limits;
 use crate::mpi::collective::schedule::{Rank, Schedule};
+use crate::mpi::collective::shown;
 use crate::mpi::collective::vector::{Part, Vector};
 
 /// Everyone's elements combined, at the root.
@@ -44,8 +45,12 @@ pub fn reduce(
     if v.size() == 0 {
         return Ok(());
     }
+    let shown = call.combines(&v);
     let s = &mut *call.s;
     match root {
+        Root::Local(root) if shown => {
+            shown::reduce(s, &call.limits.job(&v, place, own, result), root);
+        }
         Root::Local(root) => at(s, call.limits, place, root, own, result, &v),
         Root::Me => {
             let data = v.all(s, result);

@@ -6,6 +6,7 @@ use crate::mpi::collective::arguments::{Call, Place};
 use crate::mpi::collective::limits::ReduceScatter;
 use crate::mpi::collective::reduce::{at_first, halves, powers};
 use crate::mpi::collective::schedule::{Rank, Schedule};
+use crate::mpi::collective::shown;
 use crate::mpi::collective::vector::{Part, Vector};
 
 /// Everyone's elements combined, `recvcounts[r]` of them at rank r.
@@ -49,7 +50,12 @@ fn any(
     if v.size() == 0 {
         return Ok(());
     }
+    let shown = call.combines(v);
     let (s, place, limits) = (&mut *call.s, call.place, call.limits);
+    if shown {
+        shown::reduce_scatter(s, &limits.job(v, place, own, result), bounds);
+        return Ok(());
+    }
     let job = Job {
         v,
         bounds,

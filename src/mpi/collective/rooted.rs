@@ -7,6 +7,7 @@ use crate::mpi::collective::arguments::{apart, Call, Elements, Place, Root};
 use crate::mpi::collective::bcast::subtree;
 use crate::mpi::collective::blocks::Blocks;
 use crate::mpi::collective::schedule::{Rank, Schedule};
+use crate::mpi::collective::shown;
 
 /// Whither the data go.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -77,11 +78,23 @@ pub fn build<'b>(
                 blocks: all,
                 block,
             };
-            if !even {
+            if even && block == 0 {
+                return Ok(());
+            }
+            let most = match way {
+                Way::ToRoot => block,
+                Way::FromRoot => block.saturating_mul(place.size as usize - 1),
+            };
+            if call.shows(if even { most } else { usize::MAX }) {
+                match way {
+                    Way::ToRoot => shown::gather(call.s, &part),
+                    Way::FromRoot => shown::scatter(call.s, &part, even),
+                }
+            } else if !even {
                 part.straight(call.s, way);
-            } else if block > 0 && call.limits.tree(block, place.size) {
+            } else if call.limits.tree(block, place.size) {
                 tree(call.s, &part);
-            } else if block > 0 {
+            } else {
                 part.straight(call.s, way);
             }
         }

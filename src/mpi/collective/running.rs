@@ -6,6 +6,7 @@ use crate::engine;
 use crate::mpi::collective::schedule::{Data, Schedule, Step};
 use crate::mpi::datatype;
 use crate::mpi::op::{OpKind, UserFunction};
+use crate::transport::Shown;
 
 pub use crate::mpi::collective::schedule::Rank;
 
@@ -16,6 +17,34 @@ pub trait Port {
     fn recv(&mut self, data: engine::Data, from: Rank) -> Self::Ticket;
     /// `None`: under way. Not asked again once it has answered.
     fn test(&mut self, ticket: &Self::Ticket) -> Option<Result<()>>;
+
+    /// This rank's number in its communicator.
+    fn rank(&self) -> u32;
+    /// Shows so many bytes on this rank's board, or (`show_at`) in its memory. `None`: not yet, ask again.
+    fn show(
+        &mut self,
+        phase: u32,
+        length: usize,
+        fill: &mut dyn FnMut(&mut [u8]),
+    ) -> Option<Result<()>>;
+    fn show_at(&mut self, phase: u32, address: *mut u8, length: usize) -> Option<Result<()>>;
+    /// What a rank shows; it stays until [`Port::done`].
+    fn look(&mut self, phase: u32, from: u32) -> Option<Result<Shown>>;
+    /// Reads what a rank shows in its memory.
+    fn fetch(
+        &mut self,
+        phase: u32,
+        from: u32,
+        remote: u64,
+        into: *mut u8,
+        length: usize,
+    ) -> Result<()>;
+    /// Boards are not looked at any more.
+    fn done(&mut self, phases: u32);
+    /// Has everybody, or this rank, said that of theirs?
+    fn is_read(&mut self, phases: u32, by: Option<u32>) -> Option<Result<()>>;
+    /// What was shown in memory is not there any more.
+    fn withdraw(&mut self, phases: u32);
 }
 
 /// Where a schedule stands.
@@ -51,6 +80,12 @@ pub struct Running<T> {
     open: usize,
     /// What went wrong first. The rest still runs, so that no peer waits for this one in vain.
     trouble: Option<Error>,
+    /// Something is shown in this rank's memory.
+    pub(super) away: bool,
+    /// It was said that boards are not looked at any more.
+    pub(super) done: bool,
+    /// Portions of others' memory, as words for their alignment.
+    pub(super) portion: Vec<u128>,
 }
 
 impl<T> Default for Running<T> {
@@ -67,6 +102,9 @@ impl<T> Running<T> {
             pending: Vec::new(),
             open: 0,
             trouble: None,
+            away: false,
+            done: false,
+            portion: Vec::new(),
         }
     }
 
@@ -76,6 +114,8 @@ impl<T> Running<T> {
         self.pending.clear();
         self.open = 0;
         self.trouble = None;
+        self.away = false;
+        self.done = false;
     }
 
     /// Goes on as far as it can without waiting.
@@ -120,13 +160,23 @@ impl<T> Running<T> {
                         return Ok(State::Call(call));
                     }
                 }
+                step => {
+                    let step = *step;
+                    match self.board(step, port) {
+                        None => return Ok(State::Waiting),
+                        Some(Ok(())) => {}
+                        Some(Err(error)) => {
+                            self.trouble.get_or_insert(error);
+                        }
+                    }
+                }
             }
             self.at += 1;
         }
     }
 
     /// A member is gone.
-    fn hopeless(&self) -> bool {
+    pub(super) fn hopeless(&self) -> bool {
         matches!(&self.trouble, Some(error) if error.class == Class::ProcAborted)
     }
 

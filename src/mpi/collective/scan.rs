@@ -5,6 +5,7 @@ use crate::base::id::{DatatypeId, OpId};
 use crate::fail;
 use crate::mpi::collective::arguments::{Call, Place};
 use crate::mpi::collective::schedule::{Rank, Schedule};
+use crate::mpi::collective::shown;
 use crate::mpi::collective::vector::Vector;
 
 /// Elements of ranks 0 to this one combined.
@@ -46,7 +47,13 @@ fn any(
     if v.size() == 0 {
         return Ok(());
     }
+    let shown = call.combines(&v) && v.size() <= call.s.here;
     let (s, place) = (&mut *call.s, call.place);
+    if shown {
+        let job = call.limits.job(&v, place, own, result);
+        shown::scan(s, &job, inclusive);
+        return Ok(());
+    }
     if call.limits.chain(v.size(), place.size) {
         let v = Vector {
             segment: (call.limits.link / v.ty.size().max(1)).max(1),

@@ -69,6 +69,60 @@ pub enum Step {
         inout: *mut u8,
         count: usize,
     },
+    /// Shows these on this rank's board. What follows happens when it is its turn, without a fence.
+    Show {
+        data: Data,
+        phase: u32,
+    },
+    /// Shows the schedule's pieces, one for each rank, behind a table that says where each is.
+    ShowEach {
+        phase: u32,
+    },
+    /// Shows the schedule's pieces, one after the other.
+    ShowAll {
+        phase: u32,
+    },
+    /// Takes what a rank shows in a phase, when it does.
+    Look {
+        at: Spot,
+        to: Data,
+    },
+    /// Takes the piece for this rank.
+    LookEach {
+        from: u32,
+        phase: u32,
+        to: Data,
+    },
+    /// As `Reduce`, with what a rank shows.
+    Combine {
+        at: Spot,
+        inout: *mut u8,
+        count: usize,
+    },
+    /// Nothing more is read from boards, and what this rank showed of its own memory has been read.
+    Settle {
+        by: Readers,
+    },
+}
+
+/// A part of what a rank shows in a phase.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Spot {
+    pub from: u32,
+    /// From 1.
+    pub phase: u32,
+    /// Bytes before the part.
+    pub skip: usize,
+    /// Bytes of all; more are a mistake.
+    pub total: usize,
+}
+
+/// Who reads what a rank shows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Readers {
+    Nobody,
+    One(u32),
+    All,
 }
 
 /// The operation that a schedule's [`Step::Reduce`] apply.
@@ -95,6 +149,14 @@ pub struct Schedule {
     pub steps: Vec<Step>,
     types: Vec<Type>,
     pub fold: Option<Fold>,
+    /// What is shown to each rank.
+    pub pieces: Vec<Data>,
+    /// Phases in which something is shown; 0: it does without boards.
+    pub phases: u32,
+    /// Bytes up to which data are shown on the board itself.
+    pub here: usize,
+    /// Bytes of one of the elements that are combined there.
+    pub element: usize,
     /// Memory behind addresses in steps: capacity is all that is used of these vectors.
     small: Vec<Chunk>,
     used: usize,
@@ -112,6 +174,8 @@ impl Schedule {
         self.types.clear();
         self.large.clear();
         self.fold = None;
+        self.pieces.clear();
+        self.phases = 0;
         self.used = 0;
     }
 

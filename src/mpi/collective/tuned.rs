@@ -45,6 +45,8 @@ numbers!(
     segment,
     link,
     scan_chain,
+    board_here,
+    board_whole,
 );
 
 impl Limits {

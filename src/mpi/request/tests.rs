@@ -4,6 +4,7 @@ use super::*;
 use crate::base::constant::ANY_SOURCE;
 use crate::engine::Engine;
 use crate::mpi::attribute::Attributes;
+use crate::mpi::boards::Showing;
 use crate::mpi::comm::Comm;
 use crate::mpi::group::Group;
 use crate::mpi::info::Info;
@@ -27,6 +28,7 @@ fn world() -> (World, Sim) {
             local: None,
             local_context: context,
             collectives: 0,
+            boards: Showing::default(),
             attributes: Attributes::default(),
             topology: None,
             name: String::new(),

@@ -1,20 +1,56 @@
 //! Collective communication (MPI-5.0 §6): the schedule is built, started, and waited for.
 
+use crate::base::constant::handle;
 use crate::base::error::Result;
 use crate::base::id::{CommId, DatatypeId, InfoId, OpId, RequestId};
+use crate::mpi::boards::OFFER;
 use crate::mpi::collective::{self, Call};
 use crate::mpi::progress::Then;
+use crate::mpi::World;
 use crate::runtime::Runtime;
 
 /// Runs a collective to its end, without a request.
 fn run(rt: &Runtime, comm: CommId, build: impl FnOnce(&mut Call) -> Result<()>) -> Result<()> {
-    let mut flight = rt.with(|w| w.collective(comm, build))?;
-    while let Some(upcall) = rt.until(|w| w.fly(&mut flight))? {
-        upcall.run();
-        flight.resumed();
-    }
-    rt.with(|w| w.idle.give(flight));
-    Ok(())
+    let mut build = Some(build);
+    let mut start = |w: &mut World| match build.take_if(|_| !w.is_meeting_due(comm)) {
+        Some(build) => w.collective(comm, true, build).map(Some),
+        None => Ok(None),
+    };
+    let mut flight = match rt.with(&mut start)? {
+        Some(flight) => flight,
+        None => {
+            meet(rt, comm)?;
+            match rt.with(start)? {
+                Some(flight) => flight,
+                None => return Ok(()),
+            }
+        }
+    };
+    let end = loop {
+        match rt.until(|w| w.fly(&mut flight)) {
+            Ok(Some(upcall)) => {
+                upcall.run();
+                flight.resumed();
+            }
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    rt.with(|w| w.land(comm, flight, end.is_ok()));
+    end
+}
+
+/// The members of a communicator agree about boards.
+#[cold]
+fn meet(rt: &Runtime, comm: CommId) -> Result<()> {
+    let (mine, size) = rt.with(|w| w.offer_boards(comm))?;
+    let mut all = vec![0u8; size * OFFER];
+    let (from, into, count) = (mine.as_ptr().cast_mut(), all.as_mut_ptr(), OFFER as i64);
+    let end = run(rt, comm, |call| {
+        collective::allgather(call, from, count, handle::BYTE, into, count, handle::BYTE)
+    });
+    rt.with(|w| w.join_boards(comm, end.is_ok().then_some(&all)))?;
+    end
 }
 
 /// Blocking, nonblocking and persistent forms of one builder.

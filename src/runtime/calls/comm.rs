@@ -204,6 +204,7 @@ pub fn comm_free(rt: &Runtime, comm: CommId) -> Result<()> {
             if let Some(engine) = &mut w.engine {
                 (0..CHANNELS).for_each(|channel| engine.drop_context(gone.context + channel));
             }
+            w.leave_boards(*gone);
         }
         Ok(())
     })

@@ -15,6 +15,7 @@ use crate::base::error::Result;
 use crate::base::id::{CommId, RequestId};
 use crate::fail;
 use crate::mpi::attribute::Attributes;
+use crate::mpi::boards::Showing;
 use crate::mpi::collective::schedule::{Data as Piece, Rank};
 use crate::mpi::collective::{tree, Call};
 use crate::mpi::comm::{Comm, CONSTRUCTION};
@@ -71,6 +72,7 @@ pub fn install(rt: &Runtime, from: CommId, parts: Parts) -> Result<CommId> {
             local,
             local_context,
             collectives: 0,
+            boards: Showing::default(),
             attributes: parts.attributes,
             topology: parts.topology,
             name: String::new(),
@@ -158,6 +160,7 @@ pub fn forget(rt: &Runtime, comm: CommId) {
     rt.with(|w| {
         if let Some(gone) = w.comms.table.remove(comm) {
             w.errhandlers.release(gone.errhandler);
+            w.leave_boards(*gone);
         }
     });
 }

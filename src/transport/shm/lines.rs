@@ -61,7 +61,7 @@ impl Last {
 
 /// Begins to fetch a line that will be written to.
 #[inline(always)]
-fn call(line: *const u8) {
+pub fn call(line: *const u8) {
     // SAFETY: a hint; it reads and writes nothing and faults nowhere. Processors that do not know it do nothing.
     #[cfg(target_arch = "x86_64")]
     unsafe {
@@ -76,9 +76,21 @@ fn call(line: *const u8) {
     let _ = line;
 }
 
+/// Begins to fetch a line that will be read.
+#[inline(always)]
+pub fn await_line(line: *const u8) {
+    // SAFETY: as above.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::asm!("prefetcht0 [{}]", in(reg) line, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
+}
+
 /// Moves a line that was written to from this processor's own cache to the one that all share.
 #[inline(always)]
-fn push(line: *const u8) {
+pub fn push(line: *const u8) {
     // SAFETY: as above.
     #[cfg(target_arch = "x86_64")]
     unsafe {

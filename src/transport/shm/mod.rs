@@ -1,6 +1,7 @@
 //! Shared memory: each rank owns a segment with a ring for each sender. A sender maps the receiver's segment and writes
 //! records; no system call is made unless somebody sleeps.
 
+pub mod board;
 mod cores;
 pub mod fence;
 pub mod fetch;
@@ -88,6 +89,7 @@ pub struct Shm {
     fresh: Option<u32>,
     /// Peers whose ring was full.
     busy: Vec<u32>,
+    boards: board::Own,
     /// Processes that ended; reported when their rings are empty.
     dying: Vec<u32>,
     watched: Instant,
@@ -142,6 +144,7 @@ impl Shm {
             large: share::large(),
             fresh: None,
             busy: Vec::new(),
+            boards: board::Own::default(),
             dying: Vec::new(),
             watched: Instant::now(),
             woke: false,
@@ -461,6 +464,7 @@ impl Shm {
             && self.dying.is_empty()
             && self.losses.is_empty();
         quiet &= !self.inbound.iter().any(|i| i.ring.ready_in_order());
+        quiet &= !self.is_awaited_there();
         for &peer in &self.busy {
             if let Some(p) = &mut self.peers[peer as usize] {
                 quiet &= p.producer.want();
@@ -564,7 +568,7 @@ impl Shm {
 fn make(config: &Config, ranks: u32, owner: Owner) -> Result<Segment, String> {
     let mut tried = Vec::new();
     if matches!(config.shm.as_str(), "" | "memfd") && config.shm_dir.is_none() {
-        match Segment::anonymous(Layout::of(ranks), owner) {
+        match Segment::anonymous(Layout::of(ranks, config.boards), owner) {
             Ok(segment) if segment.reachable() => return Ok(segment),
             Ok(_) => tried.push("memfd: /proc does not show it to others".to_string()),
             Err(error) => tried.push(format!("memfd: {error}")),
@@ -572,7 +576,7 @@ fn make(config: &Config, ranks: u32, owner: Owner) -> Result<Segment, String> {
     }
     if config.shm != "memfd" {
         for folder in segment::folders(config.shm_dir.as_deref()) {
-            let layout = segment::fitting(&folder, ranks);
+            let layout = segment::fitting(&folder, ranks, config.boards);
             match Segment::file(&folder, layout, owner) {
                 Ok(segment) => return Ok(segment),
                 Err(error) => tried.push(format!(

@@ -1,18 +1,21 @@
 //! The memory that a rank shares: its own, where others write, and theirs, opened by their address.
 //!
 //! Layout: a page of [`Head`], a page-rounded byte for each rank (1: it has sent), a [`Control`] for each rank, then
-//! one ring for each rank. Pages cost nothing until a pair talks.
+//! one ring for each rank, then the owner's [`Board`]s. Pages cost nothing until somebody writes there.
 
 use crate::transport::os::{check, Fd};
 use crate::transport::parts::Parts;
+use crate::transport::shm::board::Board;
 use crate::transport::shm::ring::Control;
 use crate::wire::address::Segment as At;
 use std::ffi::CString;
 use std::io;
 use std::sync::atomic::{AtomicU32, AtomicU8, Ordering};
 
-const MAGIC: u64 = u64::from_le_bytes(*b"mayfly02");
+const MAGIC: u64 = u64::from_le_bytes(*b"mayfly03");
 const PAGE: usize = 4096;
+/// More than anybody asks for.
+const BOARDS: u32 = 64;
 
 /// What others must know of a segment and its owner.
 #[repr(C)]
@@ -23,7 +26,8 @@ pub struct Head {
     ring: u64,
     pub nonce: [u8; 16],
     job: [u8; 16],
-    pad: [u8; 72],
+    boards: u32,
+    pad: [u8; 68],
     /// How the owner sleeps: see `wake`.
     pub sleeping: Line,
     /// Grows when a rank sends for the first time.
@@ -54,18 +58,24 @@ pub struct Layout {
     pub ranks: u32,
     /// Bytes of one ring, a power of two.
     pub ring: usize,
+    /// Boards of the owner: so many communicators at a time have one.
+    pub boards: u32,
 }
 
 impl Layout {
     /// Rings small enough that those of all pairs together stay bearable.
-    pub fn of(ranks: u32) -> Layout {
+    pub fn of(ranks: u32, boards: u32) -> Layout {
         let ring = match ranks {
             0..=8 => 256 << 10,
             9..=32 => 128 << 10,
             33..=128 => 64 << 10,
             _ => 32 << 10,
         };
-        Layout { ranks, ring }
+        Layout {
+            ranks,
+            ring,
+            boards,
+        }
     }
 
     fn controls_at(&self) -> usize {
@@ -76,8 +86,12 @@ impl Layout {
         self.controls_at() + (self.ranks as usize * size_of::<Control>()).next_multiple_of(PAGE)
     }
 
+    fn boards_at(&self) -> usize {
+        (self.rings_at() + self.ranks as usize * self.ring).next_multiple_of(PAGE)
+    }
+
     pub fn total(&self) -> usize {
-        self.rings_at() + self.ranks as usize * self.ring
+        self.boards_at() + self.boards as usize * size_of::<Board>()
     }
 }
 
@@ -153,6 +167,13 @@ impl Map {
         let at = self.layout.rings_at() + rank as usize * self.layout.ring;
         // SAFETY: within the mapping (asserted).
         unsafe { self.base.add(at) }
+    }
+
+    /// A board of the owner's, if it has so many.
+    pub fn board(&self, index: u32) -> Option<*const Board> {
+        let at = self.layout.boards_at() + index as usize * size_of::<Board>();
+        // SAFETY: within the mapping (looked at), page-aligned.
+        (index < self.layout.boards).then(|| unsafe { self.base.add(at).cast_const().cast() })
     }
 }
 
@@ -258,6 +279,7 @@ impl Segment {
             (*head).ring = self.map.layout.ring as u64;
             (*head).nonce = owner.nonce;
             (*head).job = owner.job;
+            (*head).boards = self.map.layout.boards;
             (*head).magic = MAGIC;
         }
     }
@@ -337,6 +359,7 @@ pub fn attach(at: &At, pid: u32, ranks: u32, owner: Owner) -> Result<Map, String
     let layout = Layout {
         ranks,
         ring: plain.ring as usize,
+        boards: plain.boards,
     };
     // SAFETY: `stat` is plain integers and the call fills it.
     let size = unsafe {
@@ -350,6 +373,7 @@ pub fn attach(at: &At, pid: u32, ranks: u32, owner: Owner) -> Result<Map, String
         || plain.rank != owner.rank
         || !layout.ring.is_power_of_two()
         || !(4096..=1 << 30).contains(&layout.ring)
+        || layout.boards > BOARDS
         || size != layout.total() as i64
     {
         return Err("its segment is laid out differently".to_string());
@@ -374,6 +398,7 @@ struct Plain {
     ring: u64,
     nonce: [u8; 16],
     job: [u8; 16],
+    boards: u32,
 }
 
 /// Sets the size, after a look at the limit whose breach would be a signal.
@@ -408,8 +433,8 @@ pub fn folders(wanted: Option<&str>) -> Vec<String> {
 }
 
 /// The layout of a file, so small that those of all ranks fit in half of what the folder has left.
-pub fn fitting(folder: &str, ranks: u32) -> Layout {
-    let mut layout = Layout::of(ranks);
+pub fn fitting(folder: &str, ranks: u32, boards: u32) -> Layout {
+    let mut layout = Layout::of(ranks, boards);
     let Ok(name) = CString::new(folder) else {
         return layout;
     };
@@ -421,8 +446,15 @@ pub fn fitting(folder: &str, ranks: u32) -> Layout {
         }
         stat.f_bavail as u64 * stat.f_frsize as u64
     };
-    while layout.ring > 8 << 10 && layout.total() as u64 * u64::from(ranks) > free / 2 {
+    let is_much = |layout: &Layout| layout.total() as u64 * u64::from(ranks) > free / 2;
+    while layout.boards > 1 && is_much(&layout) {
+        layout.boards /= 2;
+    }
+    while layout.ring > 8 << 10 && is_much(&layout) {
         layout.ring /= 2;
+    }
+    if is_much(&layout) {
+        layout.boards = 0;
     }
     layout
 }
@@ -452,6 +484,7 @@ mod tests {
         let layout = Layout {
             ranks: 3,
             ring: 8192,
+            boards: 1,
         };
         for segment in [
             Segment::anonymous(layout, OWNER).expect("memfd"),
@@ -481,6 +514,7 @@ mod tests {
         let layout = Layout {
             ranks: 3,
             ring: 8192,
+            boards: 1,
         };
         let owner = Owner {
             nonce: [9; 16],

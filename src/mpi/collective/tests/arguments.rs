@@ -21,6 +21,7 @@ fn class(inter: bool, build: impl FnOnce(&mut Call) -> Result<()>) -> Class {
             remote: inter.then_some(2),
         },
         topology: None,
+        reach: None,
         limits: &Limits::DEFAULT,
         s: &mut Schedule::new(),
     };

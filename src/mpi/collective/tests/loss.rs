@@ -53,7 +53,7 @@ impl Rank {
         let (n, int, root) = (count as i64, handle::INT, (self.call % ranks) as i32);
         let flight = self
             .world
-            .collective(handle::COMM_WORLD, |call| match kind {
+            .collective(handle::COMM_WORLD, false, |call| match kind {
                 0 => collective::allreduce(call, input, output, n, int, handle::SUM),
                 1 => collective::bcast(call, input, n, int, root),
                 2 => collective::alltoall(call, input, n, int, output, n, int),

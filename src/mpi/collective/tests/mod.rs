@@ -34,6 +34,8 @@ const SPLIT: Limits = Limits {
     segment: 16,
     link: 16,
     scan_chain: 1,
+    board_here: 0,
+    board_whole: 0,
 };
 
 /// More ranks than processors.
@@ -42,6 +44,33 @@ const CROWDED: Limits = Limits {
     crowded: true,
     ..SPLIT
 };
+
+/// With boards: what is longer than a few elements is shown by its address, and combined in parts.
+const SHOWN: Limits = Limits {
+    near: true,
+    board_here: 24,
+    board_whole: 12,
+    ..Limits::DEFAULT
+};
+
+/// With boards that have room for all.
+const SHOWN_HERE: Limits = Limits {
+    near: true,
+    board_here: usize::MAX,
+    board_whole: 60,
+    ..Limits::DEFAULT
+};
+
+/// Of all these, one.
+const ANY: &[Limits] = &[
+    Limits::DEFAULT,
+    SPLIT,
+    RINGS,
+    WHOLE,
+    CROWDED,
+    SHOWN,
+    SHOWN_HERE,
+];
 
 /// The same with rings.
 const RINGS: Limits = Limits {
@@ -116,11 +145,11 @@ fn everywhere(inter: bool, case: impl Fn(&Stock, &Limits, &Cast, &mut Random)) {
     let stock = Stock::new();
     let sizes: Vec<u32> = (1..=17).chain([32]).collect();
     for (i, &size) in sizes.iter().enumerate() {
-        let rounds = if size > 12 { 6 } else { 14 };
+        let rounds = if size > 12 { 8 } else { 20 };
         for round in 0..rounds {
             let mut random = Random::new(1 + i as u64 * 1000 + round);
             let cast = Cast { groups: vec![size] };
-            let limits = *random.pick(&[Limits::DEFAULT, SPLIT, RINGS, WHOLE, CROWDED]);
+            let limits = *random.pick(ANY);
             case(&stock, &limits, &cast, &mut random);
         }
     }
@@ -128,7 +157,7 @@ fn everywhere(inter: bool, case: impl Fn(&Stock, &Limits, &Cast, &mut Random)) {
         for round in 0..80 {
             let mut random = Random::new(50_000 + round);
             let groups = vec![1 + random.below(9) as u32, 1 + random.below(9) as u32];
-            let limits = *random.pick(&[Limits::DEFAULT, SPLIT, RINGS, WHOLE, CROWDED]);
+            let limits = *random.pick(ANY);
             case(&stock, &limits, &Cast { groups }, &mut random);
         }
     }

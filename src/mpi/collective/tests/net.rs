@@ -5,9 +5,11 @@ use crate::base::error::{Class, Error, Result};
 use crate::engine::Data;
 use crate::mpi::collective::limits::Limits;
 use crate::mpi::collective::running::{Port, Rank, Running, State, Upcall};
+use crate::mpi::collective::shown::Reach;
 use crate::mpi::collective::{Call, Place};
 use crate::mpi::topology::Topology;
 use crate::mpi::World;
+use crate::transport::{Shown, BOARD_ROOM};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Random numbers from a seed.
@@ -46,8 +48,18 @@ struct Link {
 /// (from, to, between the groups?)
 type Way = (usize, usize, bool);
 
+/// What a process shows in a phase.
+enum Exhibit {
+    Here(Vec<u8>),
+    There(*mut u8, usize),
+}
+
 struct Net {
     random: Random,
+    /// By process and phase.
+    boards: BTreeMap<(usize, u32), Exhibit>,
+    /// How many phases each process looks at no more.
+    done: Vec<Option<u32>>,
     links: BTreeMap<Way, Link>,
     /// Ways with a message and a receive.
     ready: Vec<Way>,
@@ -160,6 +172,85 @@ impl Port for End<'_> {
     fn test(&mut self, ticket: &usize) -> Option<Result<()>> {
         self.net.over[*ticket].clone()
     }
+
+    fn rank(&self) -> u32 {
+        (self.me - self.bases.0) as u32
+    }
+
+    fn show(
+        &mut self,
+        phase: u32,
+        length: usize,
+        fill: &mut dyn FnMut(&mut [u8]),
+    ) -> Option<Result<()>> {
+        assert!(length <= BOARD_ROOM);
+        if self.net.random.below(3) == 0 {
+            return None;
+        }
+        let mut bytes = vec![0xee; length];
+        fill(&mut bytes);
+        self.exhibit(phase, Exhibit::Here(bytes))
+    }
+
+    fn show_at(&mut self, phase: u32, address: *mut u8, length: usize) -> Option<Result<()>> {
+        assert!(!address.is_null(), "nothing is there");
+        self.exhibit(phase, Exhibit::There(address, length))
+    }
+
+    fn look(&mut self, phase: u32, from: u32) -> Option<Result<Shown>> {
+        assert_eq!(self.net.done[self.me], None, "a look after the end");
+        if self.net.random.below(3) == 0 {
+            return None;
+        }
+        let from = self.bases.0 + from as usize;
+        Some(Ok(match self.net.boards.get(&(from, phase))? {
+            Exhibit::Here(bytes) => Shown::Here(bytes.as_ptr(), bytes.len()),
+            Exhibit::There(address, length) => Shown::There(*address as u64, *length),
+        }))
+    }
+
+    fn fetch(
+        &mut self,
+        _phase: u32,
+        from: u32,
+        remote: u64,
+        into: *mut u8,
+        length: usize,
+    ) -> Result<()> {
+        assert_ne!(from, self.rank(), "its own memory");
+        let mut bytes = vec![0; length];
+        Data::dense(remote as *mut u8, length).read(0, &mut bytes);
+        Data::dense(into, length).write(0, &bytes);
+        Ok(())
+    }
+
+    fn done(&mut self, phases: u32) {
+        assert_eq!(self.net.done[self.me], None, "said twice");
+        self.net.done[self.me] = Some(phases);
+        self.net.over.push(None);
+    }
+
+    fn is_read(&mut self, phases: u32, by: Option<u32>) -> Option<Result<()>> {
+        let done = |&process: &usize| self.net.done[process] == Some(phases);
+        let all = match by {
+            Some(rank) => done(&(self.bases.0 + rank as usize)),
+            None => (0..self.net.done.len()).all(|process| done(&process)),
+        };
+        all.then_some(Ok(()))
+    }
+
+    fn withdraw(&mut self, _phases: u32) {
+        panic!("nobody is lost");
+    }
+}
+
+impl End<'_> {
+    fn exhibit(&mut self, phase: u32, exhibit: Exhibit) -> Option<Result<()>> {
+        let before = self.net.boards.insert((self.me, phase), exhibit);
+        assert!(before.is_none(), "shown twice");
+        self.net.over.push(None);
+        Some(Ok(()))
+    }
 }
 
 /// Processes with their schedules of one collective.
@@ -208,6 +299,11 @@ impl Job {
                     },
                     topology: topologies.get(first + rank as usize),
                     limits,
+                    // Ranks that are near and do not share processors have boards in these tests.
+                    reach: (limits.near && !limits.crowded && groups == [size] && size > 1)
+                        .then_some(Reach {
+                            fetch: limits.board_here < BOARD_ROOM,
+                        }),
                     s: &mut running.schedule,
                 };
                 build(&mut call, first + rank as usize).unwrap();
@@ -222,6 +318,8 @@ impl Job {
     pub fn run(&mut self, seed: u64) -> Vec<Result<()>> {
         let mut net = Net {
             random: Random::new(seed),
+            boards: BTreeMap::new(),
+            done: vec![None; self.running.len()],
             links: BTreeMap::new(),
             ready: Vec::new(),
             over: Vec::new(),
@@ -275,6 +373,12 @@ impl Job {
                 }
                 assert_eq!(stuck, 0, "{open:?} wait for ever");
             }
+        }
+        let phases = |running: &Running<usize>| running.schedule.phases;
+        for (process, running) in self.running.iter().enumerate() {
+            let count = phases(running);
+            assert_eq!(count, phases(&self.running[0]), "phases of {process}");
+            assert_eq!(net.done[process].unwrap_or(0), count, "end of {process}");
         }
         for (way, link) in &net.links {
             assert!(

@@ -1,0 +1,102 @@
+//! Collectives by boards: every rank shows what it brings, and takes what it needs from the others' boards. For ranks on
+//! one machine; nobody waits for more than the data's way from rank to rank, and ranks that share processors wait once
+//! a phase.
+
+mod moving;
+mod reducing;
+
+pub use moving::{allgather, alltoall, barrier, bcast, gather, scatter};
+pub use reducing::{allreduce, reduce, reduce_scatter, scan};
+
+use crate::mpi::collective::arguments::{Call, Place};
+use crate::mpi::collective::limits::Limits;
+use crate::mpi::collective::schedule::{Data, Readers, Schedule, Spot, Step};
+use crate::mpi::collective::vector::Vector;
+use crate::transport::BOARD_ROOM;
+
+/// What boards can do for a communicator.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reach {
+    /// Every member can read every other's memory.
+    pub fetch: bool,
+}
+
+impl Call<'_> {
+    /// Do boards serve a collective in which a rank shows at most so many bytes? Every rank knows alike.
+    pub fn shows(&mut self, most: usize) -> bool {
+        let Some(reach) = self.reach else {
+            return false;
+        };
+        self.s.here = match reach.fetch {
+            true => self.limits.board_here.min(BOARD_ROOM),
+            false => BOARD_ROOM,
+        };
+        reach.fetch || most <= self.s.here
+    }
+
+    /// The same where ranks do not know what others show.
+    pub fn shows_any(&mut self) -> bool {
+        self.shows(usize::MAX)
+    }
+}
+
+impl Limits {
+    /// A reduction by boards.
+    pub fn job<'a>(
+        &self,
+        v: &'a Vector,
+        place: Place,
+        own: *mut u8,
+        result: *mut u8,
+    ) -> reducing::Job<'a> {
+        reducing::Job {
+            v,
+            place,
+            own,
+            result,
+            whole: self.board_whole,
+        }
+    }
+}
+
+impl Schedule {
+    fn show(&mut self, data: Data, phase: u32) {
+        let data = self.in_one_piece(data);
+        self.phases = self.phases.max(phase);
+        self.steps.push(Step::Show { data, phase });
+    }
+
+    /// What lies in pieces is put together if it is not shown on the board itself.
+    fn in_one_piece(&mut self, data: Data) -> Data {
+        let size = self.size(&data);
+        if size <= self.here || data.address().is_some() {
+            return data;
+        }
+        let whole = Data::bytes(self.scratch(size), size);
+        self.copy(data, whole);
+        whole
+    }
+
+    /// Takes bytes `skip..` of the `total` that a rank shows.
+    fn look(&mut self, from: u32, phase: u32, (skip, total): (usize, usize), to: Data) {
+        let at = Spot {
+            from,
+            phase,
+            skip,
+            total,
+        };
+        self.phases = self.phases.max(phase);
+        self.steps.push(Step::Look { at, to });
+    }
+
+    fn settle_boards(&mut self, by: Readers) {
+        self.steps.push(Step::Settle { by });
+    }
+}
+
+impl Place {
+    /// All ranks but this one, beginning with the next, so that not all look at the same one.
+    fn others(self) -> impl Iterator<Item = u32> {
+        (1..self.size).map(move |distance| self.after(distance))
+    }
+}

@@ -1,0 +1,563 @@
+//! Boards: what a rank shows to all members of a communicator, without a message to each.
+//!
+//! A board lies in its owner's segment and has [`PLACES`] places, used in turn: what is shown as number q is at place
+//! q % PLACES, until the owner shows number q + PLACES there, for which it waits until all members have said that they
+//! are done with q. What is longer than a place lies behind the places, one after the other round a ring, and stays as
+//! long. Numbers only grow, through all communicators that a board serves one after the other, so nothing is ever taken
+//! back and a look at an old board finds an old number.
+
+use super::segment::Line;
+use super::{lines, wake, Shm};
+use crate::base::error::Result;
+use crate::base::id::PeerId;
+use crate::fail;
+use std::collections::VecDeque;
+use std::sync::atomic::{compiler_fence, fence, AtomicU64, Ordering};
+
+/// What may be shown before the first of it has been read by all.
+pub const PLACES: u64 = 128;
+/// Bytes that can be shown at a time on the board itself.
+pub const ROOM: usize = 64 << 10;
+/// Bytes of all that is longer than a place.
+const RING: usize = 4 * ROOM;
+
+/// Bytes that are shown beside their number.
+const BESIDE: usize = 112;
+/// In the word of a place, above the length: these are the address and length of data in the owner's own memory.
+const ELSEWHERE: u64 = 1 << 63;
+/// Bytes of the ring whose lines are called for ahead.
+const CALLED: usize = 4 << 10;
+/// Said of a number: what it showed is not to be trusted any more.
+const WITHDRAWN: u64 = 1 << 63;
+
+/// What is shown: its number, which is written last, and what fits beside it.
+#[repr(C, align(128))]
+struct Place {
+    number: AtomicU64,
+    word: u64,
+    beside: [u8; BESIDE],
+}
+
+/// A board as it lies in a segment; zero at first.
+#[repr(C, align(4096))]
+pub struct Board {
+    /// The owner has read what the others showed, up to this number of its own.
+    done: Done,
+    places: [Place; PLACES as usize],
+    ring: [u8; RING],
+}
+
+#[repr(C, align(128))]
+struct Done(AtomicU64);
+
+/// A board that its owner gives to a communicator.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Offer {
+    pub index: u32,
+    /// The last number that was shown on it.
+    pub base: u64,
+}
+
+/// The boards of a communicator's members, as this rank uses them. Phases count from 1 in each collective.
+pub struct Boards {
+    members: Vec<Member>,
+    me: usize,
+    /// Which of its own boards this rank gave.
+    index: usize,
+    /// Phases before the collective under way.
+    turn: u64,
+    /// Phases that all members are known to be done with.
+    read: u64,
+    /// Bytes of the ring that were ever used, and for what since then: phases, and the bytes with them.
+    used: u64,
+    since: VecDeque<(u64, u64)>,
+    /// Where in the ring something was shown last, and its bytes, until there is a pause.
+    fresh: Option<(usize, usize)>,
+    /// Every member sees to the order of what is published and its own sleep: see `fence`.
+    light: bool,
+    /// Every member's memory can be read.
+    pub fetch: bool,
+}
+
+struct Member {
+    peer: u32,
+    base: u64,
+    board: *const Board,
+    /// Whether its owner sleeps.
+    sleeping: *const Line,
+}
+
+// SAFETY: the pointers lead into mappings of the process that live as long as its links; what they lead to is only
+// used through them, as atomics or as bytes that the protocol gives to one side at a time.
+unsafe impl Send for Boards {}
+
+impl Member {
+    fn board(&self) -> &Board {
+        // SAFETY: the board lies in a segment that stays mapped as long as the links; shared words are atomics.
+        unsafe { &*self.board }
+    }
+
+    fn place(&self, phase: u64) -> *mut Place {
+        let at = (self.base + phase) % PLACES;
+        // SAFETY: within the board.
+        unsafe {
+            let places = std::ptr::addr_of!((*self.board).places).cast::<Place>();
+            places.add(at as usize).cast_mut()
+        }
+    }
+
+    fn ring(&self, at: usize) -> *mut u8 {
+        debug_assert!(at < RING);
+        // SAFETY: within the board.
+        unsafe {
+            let ring = std::ptr::addr_of!((*self.board).ring).cast::<u8>();
+            ring.add(at).cast_mut()
+        }
+    }
+
+    fn number(&self, phase: u64) -> &AtomicU64 {
+        // SAFETY: as above; the number is only used as an atomic.
+        unsafe { &(*self.place(phase)).number }
+    }
+}
+
+/// What a member shows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shown {
+    /// So many bytes, here.
+    Here(*const u8, usize),
+    /// So many bytes at this address of the member's memory.
+    There(u64, usize),
+}
+
+/// A word that this rank waits for to reach a number.
+pub(super) struct Awaited {
+    word: *const AtomicU64,
+    number: u64,
+}
+
+impl Awaited {
+    pub(super) fn has_come(&self) -> bool {
+        // SAFETY: it lies in a segment that stays mapped as long as the links.
+        unsafe { (*self.word).load(Ordering::SeqCst) >= self.number }
+    }
+}
+
+/// This rank's boards.
+#[derive(Default)]
+pub(super) struct Own {
+    /// Of each: the number it has come to, whether it is given away, and to whom it was given last.
+    boards: Vec<(u64, bool, Option<Boards>)>,
+    /// What the communicator with this board waits for.
+    pub(super) awaited: Vec<Option<Awaited>>,
+}
+
+// SAFETY: as for `Boards`.
+unsafe impl Send for Own {}
+
+impl Shm {
+    /// A free board of this rank's, which is taken from now on.
+    pub fn offer_board(&mut self) -> Option<Offer> {
+        let own = &mut self.boards;
+        let count = self.segment.map.layout.boards as usize;
+        own.boards.resize_with(count, || (0, false, None));
+        own.awaited.resize_with(count, || None);
+        let index = own.boards.iter_mut().position(|(_, taken, before)| {
+            // Somebody may still read what was shown to the communicator before.
+            let free = !*taken && before.as_mut().is_none_or(|b| b.is_read(b.turn, None));
+            *taken |= free;
+            free
+        })?;
+        own.boards[index].2 = None;
+        Some(Offer {
+            index: index as u32,
+            base: own.boards[index].0,
+        })
+    }
+
+    /// Takes back an offer.
+    pub fn withdraw_board(&mut self, offer: Offer) {
+        self.boards.boards[offer.index as usize].1 = false;
+    }
+
+    /// The boards that the members offered, by rank in the communicator, of which this one is `me`.
+    pub fn join_boards(
+        &mut self,
+        me: usize,
+        offers: &[(PeerId, Offer)],
+        fetch: bool,
+    ) -> Option<Boards> {
+        let mut light = self.fences;
+        let mut members = Vec::with_capacity(offers.len());
+        for (rank, &(peer, offer)) in offers.iter().enumerate() {
+            let map = match &self.peers[peer.0 as usize] {
+                Some(p) => {
+                    light &= p.map.head().fences.0.load(Ordering::Acquire) == 1;
+                    &p.map
+                }
+                None if rank == me => &self.segment.map,
+                None => return None,
+            };
+            members.push(Member {
+                peer: peer.0,
+                base: offer.base,
+                board: map.board(offer.index)?,
+                sleeping: &map.head().sleeping,
+            });
+        }
+        Some(Boards {
+            index: offers[me].1.index as usize,
+            members,
+            me,
+            turn: 0,
+            read: 0,
+            used: 0,
+            since: VecDeque::new(),
+            fresh: None,
+            light,
+            fetch,
+        })
+    }
+
+    /// The communicator is no more.
+    pub fn leave_boards(&mut self, boards: Boards) {
+        let index = boards.index;
+        self.boards.awaited[index] = None;
+        let base = boards.members[boards.me].base + boards.turn;
+        self.boards.boards[index] = (base, false, Some(boards));
+    }
+
+    /// Is there a place for what this phase shows? Else it is waited for.
+    #[inline]
+    fn has_place(&mut self, boards: &mut Boards, phase: u64) -> bool {
+        let before = (boards.turn + phase).saturating_sub(PLACES);
+        if boards.read >= before {
+            return true;
+        }
+        self.is_shown_read(boards, before, None)
+    }
+
+    /// Where in the ring so many bytes can be shown in this phase; `None`: others still read there, for which is waited.
+    fn find_room(&mut self, boards: &mut Boards, phase: u64, length: usize) -> Option<usize> {
+        let mut at = boards.used as usize % RING;
+        let mut begin = boards.used;
+        if at + length > RING {
+            begin += (RING - at) as u64;
+            at = 0;
+        }
+        let end = (begin + length as u64).next_multiple_of(lines::LINE as u64);
+        loop {
+            let read = boards.read;
+            while boards.since.front().is_some_and(|&(turn, _)| turn <= read) {
+                boards.since.pop_front();
+            }
+            let Some(&(turn, first)) = boards.since.front() else {
+                break;
+            };
+            if end - first <= RING as u64 {
+                break;
+            }
+            if !self.is_shown_read(boards, turn, None) {
+                return None;
+            }
+        }
+        boards.since.push_back((boards.turn + phase, begin));
+        boards.used = end;
+        Some(at)
+    }
+
+    /// Have all (or this one) read what was shown up to this number of phases?
+    fn is_shown_read(&mut self, boards: &mut Boards, turn: u64, by: Option<u32>) -> bool {
+        match boards.unread(turn, by) {
+            None => {
+                self.boards.awaited[boards.index] = None;
+                true
+            }
+            Some(awaited) => {
+                self.boards.awaited[boards.index] = Some(awaited);
+                false
+            }
+        }
+    }
+
+    /// Shows `length` bytes (at most [`ROOM`]), which `fill` writes; false, and nothing is written, while others still
+    /// have to read what was shown at this place before.
+    #[inline]
+    pub fn show(
+        &mut self,
+        boards: &mut Boards,
+        phase: u32,
+        length: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> bool {
+        assert!(length <= ROOM, "more than a board has room for");
+        if !self.has_place(boards, u64::from(phase)) {
+            return false;
+        }
+        let mut at = 0;
+        if length > BESIDE {
+            match self.find_room(boards, u64::from(phase), length) {
+                Some(found) => at = found,
+                None => return false,
+            }
+        }
+        let turn = boards.turn + u64::from(phase);
+        let mine = &boards.members[boards.me];
+        let place = mine.place(turn);
+        if length > 0 {
+            // SAFETY: nobody reads this place, and this part of the ring, before the number is written: all are done with
+            // what was there.
+            unsafe {
+                let beside = std::ptr::addr_of_mut!((*place).beside).cast::<u8>();
+                let mut to = beside;
+                if length > BESIDE {
+                    beside.cast::<u64>().write_unaligned(at as u64);
+                    to = mine.ring(at);
+                }
+                fill(std::slice::from_raw_parts_mut(to, length));
+            }
+        }
+        self.publish(boards, turn, length as u64);
+        if length > BESIDE {
+            boards.fresh = Some((at, length));
+        }
+        true
+    }
+
+    /// The same of bytes in this rank's own memory, which must stay there until they have been read.
+    pub fn show_at(
+        &mut self,
+        boards: &mut Boards,
+        phase: u32,
+        address: u64,
+        length: usize,
+    ) -> bool {
+        if !self.has_place(boards, u64::from(phase)) {
+            return false;
+        }
+        let turn = boards.turn + u64::from(phase);
+        let place = boards.members[boards.me].place(turn);
+        // SAFETY: as in `show`.
+        unsafe {
+            let to = std::ptr::addr_of_mut!((*place).beside).cast::<u64>();
+            to.write_unaligned(address);
+        }
+        self.publish(boards, turn, length as u64 | ELSEWHERE);
+        true
+    }
+
+    #[inline]
+    fn publish(&mut self, boards: &Boards, turn: u64, word: u64) {
+        let mine = &boards.members[boards.me];
+        // SAFETY: as in `show`.
+        unsafe { (*mine.place(turn)).word = word };
+        let number = mine.number(turn);
+        number.store(mine.base + turn, Ordering::Release);
+        lines::call(mine.place(turn + 1).cast());
+        self.wake_members(boards);
+    }
+
+    /// After something was published: who sleeps has to hear of it. In one order with the sleeper's announcement and look:
+    /// see `Producer::send`.
+    #[inline]
+    fn wake_members(&mut self, boards: &Boards) {
+        match boards.light {
+            true => compiler_fence(Ordering::SeqCst),
+            false => fence(Ordering::SeqCst),
+        }
+        for (rank, member) in boards.members.iter().enumerate() {
+            // SAFETY: the line lies in a segment that stays mapped as long as the links.
+            let sleeps = unsafe { (*member.sleeping).0.load(Ordering::SeqCst) } != 0;
+            if sleeps && rank != boards.me {
+                if let Some(p) = &self.peers[member.peer as usize] {
+                    wake::wake(p.map.head(), &p.name, &mut self.waker);
+                    self.woke = true;
+                }
+            }
+        }
+    }
+
+    /// What that member shows in this phase; `None`: nothing yet, and it is waited for.
+    ///
+    /// # Errors
+    /// `Other` when its board holds nonsense.
+    #[inline]
+    pub fn look(
+        &mut self,
+        boards: &mut Boards,
+        phase: u32,
+        from: u32,
+        spins: u32,
+    ) -> Option<Result<Shown>> {
+        let member = &boards.members[from as usize];
+        let turn = boards.turn + u64::from(phase);
+        let wanted = member.base + turn;
+        let number = member.number(turn);
+        let mut left = spins;
+        // Acquire pairs with the release of the number: what it says is there.
+        while number.load(Ordering::Acquire) != wanted {
+            if let Some((at, bytes)) = boards.fresh.take() {
+                // A pause: what others want is brought nearer to them, and the place of the next is made ready.
+                boards.pause(at, bytes);
+                continue;
+            }
+            if left == 0 {
+                return self.miss(boards, number, wanted, member.peer);
+            }
+            left -= 1;
+            std::hint::spin_loop();
+        }
+        if left == spins {
+            // Its owner is ahead.
+            lines::await_line(member.place(turn + 1).cast());
+        }
+        if let Some(awaited) = self.boards.awaited.get_mut(boards.index) {
+            *awaited = None;
+        }
+        let place = member.place(turn);
+        // SAFETY: the owner writes there again only when this rank has said that it is done with this number.
+        let shown = unsafe {
+            let word = (*place).word;
+            let length = (word & !ELSEWHERE) as usize;
+            let beside = std::ptr::addr_of!((*place).beside).cast::<u8>();
+            match (word & ELSEWHERE != 0, length <= BESIDE) {
+                (true, _) => Shown::There(beside.cast::<u64>().read_unaligned(), length),
+                (false, true) => Shown::Here(beside, length),
+                (false, false) => {
+                    let at = beside.cast::<u64>().read_unaligned() as usize;
+                    if length > ROOM || at > RING - length {
+                        return Some(nonsense(member.peer));
+                    }
+                    Shown::Here(member.ring(at), length)
+                }
+            }
+        };
+        Some(Ok(shown))
+    }
+
+    #[cold]
+    fn miss(
+        &mut self,
+        boards: &Boards,
+        word: &AtomicU64,
+        number: u64,
+        peer: u32,
+    ) -> Option<Result<Shown>> {
+        let found = word.load(Ordering::Acquire);
+        if found & WITHDRAWN != 0 || found > number {
+            return Some(nonsense(peer));
+        }
+        let awaited = Awaited { word, number };
+        self.boards.awaited[boards.index] = Some(awaited);
+        None
+    }
+
+    /// Reads what a member shows elsewhere: `into` gets `length` bytes at `remote`.
+    ///
+    /// # Errors
+    /// `Other` when the kernel refuses, or the member has taken back what it showed.
+    pub fn fetch_shown(
+        &mut self,
+        boards: &Boards,
+        (phase, from): (u32, u32),
+        remote: u64,
+        into: *mut u8,
+        length: usize,
+    ) -> Result<()> {
+        let member = &boards.members[from as usize];
+        let turn = boards.turn + u64::from(phase);
+        self.fetch(PeerId(member.peer), remote, into, length)?;
+        fence(Ordering::Acquire);
+        if member.number(turn).load(Ordering::Acquire) != member.base + turn {
+            return nonsense(member.peer);
+        }
+        Ok(())
+    }
+
+    /// This rank has read what it wanted of the collective's phases.
+    #[inline]
+    pub fn say_done(&mut self, boards: &mut Boards, phases: u32) {
+        let mine = &boards.members[boards.me];
+        let done = mine.base + boards.turn + u64::from(phases);
+        mine.board().done.0.store(done, Ordering::Release);
+        self.wake_members(boards);
+    }
+
+    /// Has what this rank showed in this collective been read by all, or by that member? Else it is waited for.
+    pub fn is_read(&mut self, boards: &mut Boards, phases: u32, by: Option<u32>) -> bool {
+        let turn = boards.turn + u64::from(phases);
+        self.is_shown_read(boards, turn, by)
+    }
+
+    /// What this rank showed in these phases elsewhere is there no more: who reads it now gets nothing good.
+    #[cold]
+    pub fn withdraw_shown(&mut self, boards: &Boards, phases: u32) {
+        let mine = &boards.members[boards.me];
+        for phase in 1..=u64::from(phases) {
+            let turn = boards.turn + phase;
+            if mine.number(turn).load(Ordering::Relaxed) == mine.base + turn {
+                mine.number(turn).fetch_or(WITHDRAWN, Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// Does a communicator wait for something that is there already? Asked in one order with the announcement of sleep.
+    pub(super) fn is_awaited_there(&self) -> bool {
+        self.boards.awaited.iter().flatten().any(Awaited::has_come)
+    }
+}
+
+impl Boards {
+    /// A collective of so many phases is over.
+    #[inline]
+    pub fn advance(&mut self, phases: u32) {
+        self.turn += u64::from(phases);
+    }
+
+    fn pause(&self, at: usize, bytes: usize) {
+        let mine = &self.members[self.me];
+        for line in (at..at + bytes).step_by(lines::LINE) {
+            lines::push(mine.ring(line));
+        }
+        let next = self.used as usize % RING;
+        for line in (next..(next + bytes.min(CALLED)).min(RING)).step_by(lines::LINE) {
+            lines::call(mine.ring(line));
+        }
+    }
+
+    fn is_read(&mut self, turn: u64, by: Option<u32>) -> bool {
+        self.unread(turn, by).is_none()
+    }
+
+    /// Whose word has to come before all of them (or this one) have read so many phases.
+    fn unread(&mut self, turn: u64, by: Option<u32>) -> Option<Awaited> {
+        if self.read >= turn {
+            return None;
+        }
+        let mut least = u64::MAX;
+        for (rank, member) in self.members.iter().enumerate() {
+            if rank == self.me || by.is_some_and(|by| by as usize != rank) {
+                continue;
+            }
+            let word = &member.board().done.0;
+            let done = word.load(Ordering::Acquire);
+            if done < member.base + turn {
+                let number = member.base + turn;
+                return Some(Awaited { word, number });
+            }
+            least = least.min(done - member.base);
+        }
+        if by.is_none() {
+            self.read = least;
+        }
+        None
+    }
+}
+
+#[cold]
+fn nonsense<T>(peer: u32) -> Result<T> {
+    fail!(
+        ProcAborted,
+        "rank {peer} has left this collective, and what it showed is gone"
+    )
+}
