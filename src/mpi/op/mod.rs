@@ -1,8 +1,15 @@
 //! Reduction operations (MPI-5.0 §6.9): what an operation is, on which types a predefined one is legal, and its
 //! application to basic elements. Derived types are cut into basic elements by whoever calls.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod element;
+#[cfg(target_arch = "x86_64")]
+mod f16c;
+mod half;
 mod kernel;
+mod level;
+mod locate;
 mod long_double;
 mod quad;
 

@@ -1,6 +1,8 @@
 use super::*;
 use crate::base::constant::handle::*;
 
+mod levels;
+
 /// Applies to typed slices through deliberately unaligned copies.
 fn run<T: Copy>(op: OpId, ty: DatatypeId, input: &[T], inout: &[T]) -> Vec<T> {
     let bytes = std::mem::size_of_val(input);
@@ -95,16 +97,16 @@ fn floats_and_complex() {
 #[test]
 fn every_half_survives_the_round_trip() {
     for bits in 0..=u16::MAX {
-        let half = element::Half(bits);
+        let half = half::Half(bits);
         if half.to_f32().is_nan() {
             continue;
         }
-        assert_eq!(element::Half::from_f32(half.to_f32()), half, "{bits:#x}");
+        assert_eq!(half::Half::from_f32(half.to_f32()), half, "{bits:#x}");
     }
-    assert_eq!(element::Half::from_f32(65520.0).0, 0x7c00);
-    assert_eq!(element::Half::from_f32(65519.0).0, 0x7bff);
-    assert_eq!(element::Half::from_f32(2f32.powi(-25)).0, 0);
-    assert_eq!(element::Half::from_f32(2f32.powi(-25) * 1.01).0, 1);
+    assert_eq!(half::Half::from_f32(65520.0).0, 0x7c00);
+    assert_eq!(half::Half::from_f32(65519.0).0, 0x7bff);
+    assert_eq!(half::Half::from_f32(2f32.powi(-25)).0, 0);
+    assert_eq!(half::Half::from_f32(2f32.powi(-25) * 1.01).0, 1);
 }
 
 #[cfg(target_arch = "x86_64")]
