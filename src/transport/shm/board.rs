@@ -6,7 +6,7 @@
 //! long. Numbers only grow, through all communicators that a board serves one after the other, so nothing is ever taken
 //! back and a look at an old board finds an old number.
 
-use super::segment::Line;
+use super::segment::Head;
 use super::{lines, wake, Shm};
 use crate::base::error::Result;
 use crate::base::id::PeerId;
@@ -83,8 +83,8 @@ struct Member {
     peer: u32,
     base: u64,
     board: *const Board,
-    /// Whether its owner sleeps.
-    sleeping: *const Line,
+    /// Of the segment that it lies in.
+    head: *const Head,
 }
 
 // SAFETY: the pointers lead into mappings of the process that live as long as its links; what they lead to is only
@@ -95,6 +95,16 @@ impl Member {
     fn board(&self) -> &Board {
         // SAFETY: the board lies in a segment that stays mapped as long as the links; shared words are atomics.
         unsafe { &*self.board }
+    }
+
+    fn head(&self) -> &Head {
+        // SAFETY: as above.
+        unsafe { &*self.head }
+    }
+
+    /// Has its owner finalized? Then it neither shows nor reads anything any more.
+    fn has_closed(&self) -> bool {
+        self.head().closed.0.load(Ordering::Acquire) != 0
     }
 
     fn place(&self, phase: u64) -> *mut Place {
@@ -202,7 +212,7 @@ impl Shm {
                 peer: peer.0,
                 base: offer.base,
                 board: map.board(offer.index)?,
-                sleeping: &map.head().sleeping,
+                head: map.head(),
             });
         }
         Some(Boards {
@@ -366,8 +376,7 @@ impl Shm {
             false => fence(Ordering::SeqCst),
         }
         for (rank, member) in boards.members.iter().enumerate() {
-            // SAFETY: the line lies in a segment that stays mapped as long as the links.
-            let sleeps = unsafe { (*member.sleeping).0.load(Ordering::SeqCst) } != 0;
+            let sleeps = member.head().sleeping.0.load(Ordering::SeqCst) != 0;
             if sleeps && rank != boards.me {
                 if let Some(p) = &self.peers[member.peer as usize] {
                     wake::wake(p.map.head(), &p.name, &mut self.waker);
@@ -402,7 +411,7 @@ impl Shm {
                 continue;
             }
             if left == 0 {
-                return self.miss(boards, number, wanted, member.peer);
+                return self.miss(boards, number, wanted, from);
             }
             left -= 1;
             std::hint::spin_loop();
@@ -441,11 +450,17 @@ impl Shm {
         boards: &Boards,
         word: &AtomicU64,
         number: u64,
-        peer: u32,
+        from: u32,
     ) -> Option<Result<Shown>> {
+        let peer = boards.members[from as usize].peer;
+        // In this order: what it showed before it finalized is there then.
+        let closed = boards.members[from as usize].has_closed();
         let found = word.load(Ordering::Acquire);
         if found & WITHDRAWN != 0 || found > number {
             return Some(nonsense(peer));
+        }
+        if closed && found != number {
+            return Some(finalized(peer));
         }
         let awaited = Awaited { word, number };
         self.boards.awaited[boards.index] = Some(awaited);
@@ -466,7 +481,13 @@ impl Shm {
     ) -> Result<()> {
         let member = &boards.members[from as usize];
         let turn = boards.turn + u64::from(phase);
-        self.fetch(PeerId(member.peer), remote, into, length)?;
+        if let Err(error) = self.fetch(PeerId(member.peer), remote, into, length) {
+            // The reason may be its end, of which nobody has told yet.
+            return match self.has_ended(member.peer) {
+                true => nonsense(member.peer),
+                false => Err(error),
+            };
+        }
         fence(Ordering::Acquire);
         if member.number(turn).load(Ordering::Acquire) != member.base + turn {
             return nonsense(member.peer);
@@ -541,11 +562,14 @@ impl Boards {
             }
             let word = &member.board().done.0;
             let done = word.load(Ordering::Acquire);
+            if done < member.base + turn && member.has_closed() {
+                continue;
+            }
             if done < member.base + turn {
                 let number = member.base + turn;
                 return Some(Awaited { word, number });
             }
-            least = least.min(done - member.base);
+            least = least.min(done.saturating_sub(member.base));
         }
         if by.is_none() {
             self.read = least;
@@ -555,9 +579,17 @@ impl Boards {
 }
 
 #[cold]
+fn finalized<T>(peer: u32) -> Result<T> {
+    fail!(
+        ProcAborted,
+        "rank {peer} of MPI_COMM_WORLD is gone: it has finalized"
+    )
+}
+
+#[cold]
 fn nonsense<T>(peer: u32) -> Result<T> {
     fail!(
         ProcAborted,
-        "rank {peer} has left this collective, and what it showed is gone"
+        "rank {peer} of MPI_COMM_WORLD is gone, or has left this collective because another one is"
     )
 }

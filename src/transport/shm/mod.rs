@@ -65,6 +65,13 @@ struct Peer {
     gone: bool,
 }
 
+impl Peer {
+    /// Is the process there that was there at first?
+    fn lives(&self) -> bool {
+        matches!(os::process(self.pid), Some((start, true)) if start == self.start)
+    }
+}
+
 /// A sender that has sent.
 struct Inbound {
     from: u32,
@@ -514,6 +521,13 @@ impl Shm {
         self.watch();
     }
 
+    /// Is this peer's process known to have ended?
+    #[cold]
+    fn has_ended(&self, peer: u32) -> bool {
+        let peer = self.peers[peer as usize].as_ref();
+        peer.is_some_and(|p| p.start != 0 && !p.lives())
+    }
+
     /// Looks, now and then, whether the processes of some peers still live.
     pub fn watch(&mut self) {
         let now = Instant::now();
@@ -532,7 +546,7 @@ impl Shm {
             if p.gone || p.goodbye || p.start == 0 {
                 continue;
             }
-            if !matches!(os::process(p.pid), Some((start, true)) if start == p.start) {
+            if !p.lives() {
                 p.gone = true;
                 self.dying.push(rank as u32);
             }
