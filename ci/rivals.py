@@ -1,5 +1,5 @@
 """The MPI libraries that measurements set side by side, and how each is started: Mayfly, and MPICH, Open MPI and Intel MPI from PyPI (ci/setup)."""
-import os, signal, subprocess, sys, time
+import contextlib, os, signal, subprocess, sys, time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -11,9 +11,12 @@ MAYFLY = {
     "command": [str(PREFIX / "bin/mayfly"), "run"],
     "shm": {"MAYFLY_TRANSPORT": "shm"},
     "tcp": {"MAYFLY_TRANSPORT": "tcp"},
+    "veth": {},
+    "hosts": "mayfly",
 }
 
-# How each is started, with which variables for "shm" and "tcp", and the ABI of the programs that it runs.
+# How each is started, with which variables for "shm", "tcp" and "veth" (half the ranks on either host of lab/hosts.py; those of one host share memory), which
+# way on two hosts, and the ABI of the programs that it runs.
 RIVALS = {
     "Mayfly": {**MAYFLY, "abi": "mpich"},
     "MPICH 5.0.2": {
@@ -23,6 +26,8 @@ RIVALS = {
         "shm": {},
         # Without these its UCX talks through shared memory of its own.
         "tcp": {"MPIR_CVAR_NOLOCAL": "1", "MPIR_CVAR_CH4_NETMOD": "ofi", "FI_PROVIDER": "tcp"},
+        "veth": {"MPIR_CVAR_CH4_NETMOD": "ofi", "FI_PROVIDER": "tcp"},
+        "hosts": "hydra",
     },
     "Intel MPI 2021.18": {
         "abi": "mpich",
@@ -30,6 +35,9 @@ RIVALS = {
         "all": {"LD_LIBRARY_PATH": str(INTEL / "lib"), "I_MPI_ROOT": str(INTEL), "FI_PROVIDER_PATH": str(INTEL / "lib")},
         "shm": {"I_MPI_FABRICS": "shm"},
         "tcp": {"I_MPI_FABRICS": "ofi", "FI_PROVIDER": "tcp"},
+        # Pinned, the ranks of both hosts would share the first processors.
+        "veth": {"I_MPI_FABRICS": "shm:ofi", "FI_PROVIDER": "tcp", "I_MPI_PIN": "off"},
+        "hosts": "hydra",
     },
     "Open MPI 5.0.11": {
         "abi": "openmpi",
@@ -37,19 +45,34 @@ RIVALS = {
         "all": {"LD_LIBRARY_PATH": str(OPENMPI / "lib")},
         "shm": {"OMPI_MCA_btl": "self,sm", "OMPI_MCA_pml": "ob1"},
         "tcp": {"OMPI_MCA_btl": "self,tcp", "OMPI_MCA_pml": "ob1", "OMPI_MCA_btl_tcp_if_include": "lo"},
+        "veth": {"OMPI_MCA_btl": "self,sm,tcp", "OMPI_MCA_pml": "ob1", "OMPI_MCA_btl_tcp_if_include": "eth0"},
+        "hosts": "prte",
     },
     # The same program as Open MPI's.
     "Mayfly (Open MPI's ABI)": {**MAYFLY, "abi": "openmpi"},
 }
 
 
-def run(rival, kind, ranks, arguments, seconds=60, partly=False):
-    """Runs a program: its output (None when it failed, or did not end; `partly`: then what it had said), how long it took in seconds, and why it failed."""
+def run(rival, kind, ranks, arguments, seconds=60, partly=False, hosts=None):
+    """Runs a program: its output (None when it failed, or did not end; `partly`: then what it had said), how long it took in seconds, and why it failed.
+    Of "veth" `hosts` are the two hosts; what did not cross the cable has failed."""
     setup = RIVALS[rival]
     environment = dict(os.environ, **setup.get("all", {}), **setup[kind])
-    command = setup["command"] + ["-n", str(ranks)] + [str(a) for a in arguments]
+    if kind != "veth":
+        return execute(setup["command"] + ["-n", str(ranks)] + [str(a) for a in arguments], environment, seconds, partly)
+    before = hosts.packets()
+    out, took, why = execute(hosts.command(setup["command"], setup["hosts"], ranks, arguments), environment | hosts.environment, seconds, partly)
+    hosts.kill()
+    crossed = hosts.packets() - before
+    if out and crossed < hosts.FEWEST:
+        return None, took, f"only {crossed} packets crossed the cable"
+    return out, took, why
+
+
+def execute(command, environment, seconds, partly=False, folder=None):
+    """The same of a command, in this working folder."""
     begin = time.monotonic()
-    process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(command, env=environment, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
         out, err = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -60,6 +83,10 @@ def run(rival, kind, ranks, arguments, seconds=60, partly=False):
             os.killpg(process.pid, signal.SIGKILL)
             out, err = process.communicate()
         return (out if partly else None), seconds, f"not finished after {seconds} s"
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        raise
     return (out if process.returncode == 0 else None), time.monotonic() - begin, err.strip()[-300:]
 
 

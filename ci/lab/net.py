@@ -44,14 +44,9 @@ def inside(namespace):
         os.close(other)
 
 
-class Net:
+class Namespaces:
     def __init__(self, tag):
-        self.tag, self.names, self.count = f"mayfly{tag}", [], 0
-        self.public = self.namespace("public")
-        self.ip(self.public, "link add bridge type bridge")
-        self.ip(self.public, f"addr add {PUBLIC}.1/24 dev bridge")
-        self.ip(self.public, f"addr add {PUBLIC6}:1/64 dev bridge nodad")
-        self.ip(self.public, "link set bridge up")
+        self.tag, self.names = f"mayfly{tag}", []
 
     def namespace(self, name):
         name = f"{self.tag}-{name}"
@@ -62,6 +57,32 @@ class Net:
 
     def ip(self, namespace, words):
         run("ip", "-n", namespace, *words.split())
+
+    def kill(self):
+        """Ends whatever runs in them."""
+        for name in self.names:
+            for pid in subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True).stdout.split():
+                try:
+                    os.kill(int(pid), 9)
+                except (OSError, ValueError):
+                    pass
+
+    def close(self):
+        self.kill()
+        for name in self.names:
+            subprocess.run(["ip", "netns", "delete", name], capture_output=True)
+        self.names = []
+
+
+class Net(Namespaces):
+    def __init__(self, tag):
+        super().__init__(tag)
+        self.count = 0
+        self.public = self.namespace("public")
+        self.ip(self.public, "link add bridge type bridge")
+        self.ip(self.public, f"addr add {PUBLIC}.1/24 dev bridge")
+        self.ip(self.public, f"addr add {PUBLIC6}:1/64 dev bridge nodad")
+        self.ip(self.public, "link set bridge up")
 
     def behind(self, name, kind):
         """A namespace behind a translator of this kind; and the public address it is seen with."""
@@ -113,13 +134,3 @@ class Net:
             }"""
         run("ip", "netns", "exec", place, "nft", "-f", "-", input=rules)
         return place, address
-
-    def close(self):
-        for name in self.names:
-            for pid in subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True).stdout.split():
-                try:
-                    os.kill(int(pid), 9)
-                except (OSError, ValueError):
-                    pass
-            subprocess.run(["ip", "netns", "delete", name], capture_output=True)
-        self.names = []
