@@ -57,9 +57,9 @@ def run(rival, kind, ranks, arguments, seconds=60, partly=False, hosts=None):
     """Runs a program: its output (None when it failed, or did not end; `partly`: then what it had said), how long it took in seconds, and why it failed.
     Of "veth" `hosts` are the two hosts; what did not cross the cable has failed."""
     setup = RIVALS[rival]
-    environment = dict(os.environ, **setup.get("all", {}), **setup[kind])
     if kind != "veth":
-        return execute(setup["command"] + ["-n", str(ranks)] + [str(a) for a in arguments], environment, seconds, partly)
+        return here(setup, kind, ranks, arguments, seconds, partly)
+    environment = dict(os.environ, **setup.get("all", {}), **setup[kind])
     before = hosts.packets()
     out, took, why = execute(hosts.command(setup["command"], setup["hosts"], ranks, arguments), environment | hosts.environment, seconds, partly)
     hosts.kill()
@@ -69,8 +69,13 @@ def run(rival, kind, ranks, arguments, seconds=60, partly=False, hosts=None):
     return out, took, why
 
 
+def here(setup, kind, ranks, arguments, seconds, partly=False, folder=None):
+    """The same on this host, in this working folder, of a library that RIVALS need not have."""
+    environment = dict(os.environ, **setup.get("all", {}), **setup[kind])
+    return execute(setup["command"] + ["-n", str(ranks)] + [str(a) for a in arguments], environment, seconds, partly, folder)
+
+
 def execute(command, environment, seconds, partly=False, folder=None):
-    """The same of a command, in this working folder."""
     begin = time.monotonic()
     process = subprocess.Popen(command, env=environment, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
