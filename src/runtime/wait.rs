@@ -25,14 +25,19 @@ const UNEASY: u32 = 16;
 /// How often who never sleeps has the links look for peers that ended in silence.
 const LOOKS: Duration = Duration::from_secs(2);
 
-/// A look of so much effort shares the processor with who does the work looked for.
-const DEAR: u32 = 5;
+/// A look of so much effort, one at sockets or at a device that is the kernel's, may share the processor with who does the
+/// work looked for: a kernel's thread, or the peer, which the kernel often wakes where the message was sent. Of a peer
+/// without shared memory nothing tells where it runs.
+const DEAR: u32 = 4;
 
 /// Looks at a time, where nobody else wants in.
 const SEVERAL: u32 = 8;
 
 /// What is done once in so many rounds of looks, each some microseconds after the other.
 const SELDOM: u32 = 32;
+
+/// The round in which that is done for the first time: before, most answers have come.
+const EARLY: u32 = 8;
 
 /// Calls that only test, between two looks at whether the peers still live.
 const POKES: u32 = 4096;
@@ -176,7 +181,8 @@ impl Runtime {
                             crowded = self.shares_core();
                         }
                         // What is dear enough to be the kernel's own work lets the kernel's threads by.
-                        let kernel = effort >= several * DEAR && looks.is_multiple_of(SELDOM);
+                        let due = looks == EARLY || looks.is_multiple_of(SELDOM);
+                        let kernel = effort >= several * DEAR && due;
                         if crowded || kernel || woke {
                             std::thread::yield_now();
                         }
