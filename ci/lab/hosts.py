@@ -12,8 +12,8 @@ ADDRESSES = [f"{net.INSIDE}.1", f"{net.INSIDE}.2"]
 class Hosts(net.Namespaces):
     """`with Hosts(tag) as hosts`. Its names and its scratch folder are gone at the end."""
 
-    # Packets of a benchmark, which begins with barriers for a tenth of a second; starting and ending takes some hundred.
-    FEWEST = 1000
+    # Packets of a benchmark, which begins with barriers for a tenth of a second; of one by shared memory it takes less than a hundred to start and to end.
+    FEWEST = 200
 
     def __init__(self, tag):
         if os.geteuid():
