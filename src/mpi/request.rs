@@ -379,6 +379,15 @@ impl World {
         Some(said)
     }
 
+    /// Is it a plain send or receive for which [`World::take_plain`] found no end?
+    #[inline]
+    pub fn is_plain(&self, id: RequestId) -> bool {
+        match self.requests.table.get(id) {
+            Some(Request::Plain(half)) => matches!(half.active, Active::Ticket(_)),
+            _ => false,
+        }
+    }
+
     /// Takes what a complete request has to say and frees it, or makes it inactive if it is persistent.
     pub fn take_request(&mut self, id: RequestId) -> Result<Taken> {
         if id == handle::REQUEST_NULL {

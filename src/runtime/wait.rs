@@ -241,12 +241,45 @@ impl Runtime {
         });
     }
 
-    /// Lets things move once without waiting; for the calls that only test.
-    pub fn poke(&self) {
-        if self.patience.pokes.fetch_add(1, Ordering::Relaxed) % POKES == POKES - 1 {
+    /// Does `done` answer, now or after things have moved once? For the calls that only test.
+    #[inline]
+    pub fn attempt<R>(&self, mut done: impl FnMut(&mut World) -> Option<R>) -> Option<R> {
+        self.count_poke();
+        let upcall = match self.with(|world| {
+            if let Some(found) = done(world) {
+                return Ok(Some(found));
+            }
+            let progress = world.progress();
+            match progress.upcall {
+                Some(upcall) => Err(upcall),
+                None if progress.moved => Ok(done(world)),
+                None => Ok(None),
+            }
+        }) {
+            Ok(found) => return found,
+            Err(upcall) => upcall,
+        };
+        self.run_upcall(upcall);
+        self.with(done)
+    }
+
+    /// Who only tests never sleeps, and has to look for peers that ended in silence now and then.
+    #[inline]
+    fn count_poke(&self) {
+        // Threads that count at once may lose a count.
+        let pokes = self.patience.pokes.load(Ordering::Relaxed);
+        self.patience
+            .pokes
+            .store(pokes.wrapping_add(1), Ordering::Relaxed);
+        if pokes % POKES == POKES - 1 {
             self.look_after_peers();
         }
         self.gate.give_way();
+    }
+
+    /// Lets things move once without waiting; for the calls that only test.
+    pub fn poke(&self) {
+        self.count_poke();
         let upcall = self.with(|world| world.progress().upcall);
         if let Some(upcall) = upcall {
             self.run_upcall(upcall);

@@ -23,7 +23,7 @@ pub fn bcast(
     if elements.size() == 0 {
         return Ok(());
     }
-    let shown = call.shows(elements.size());
+    let shown = call.shows_rooted(elements.size());
     let (s, place) = (&mut *call.s, call.place);
     let data = elements.data(s);
     match root {

@@ -39,8 +39,14 @@ pub struct Limits {
     pub scan_chain: usize,
     /// Data up to here are shown on a board themselves, longer ones by their address.
     pub board_here: usize,
+    /// The same of what a root shows, or is shown to a root alone: who shows it need not wait for who reads it.
+    pub board_root: usize,
+    /// Where ranks do not share processors a root's data from here on are messages, which both ranks copy.
+    pub board_most: usize,
     /// Of a reduction by boards up to here every rank combines all that it wants itself, of a longer one a part.
     pub board_whole: usize,
+    /// The same of a reduction to a root.
+    pub board_reduce: usize,
 }
 
 impl Limits {
@@ -62,8 +68,11 @@ impl Limits {
         segment: 256 << 10,
         link: 64 << 10,
         scan_chain: 64 << 10,
-        board_here: 64 << 10,
+        board_here: 12 << 10,
+        board_root: 64 << 10,
+        board_most: 512 << 10,
         board_whole: 4 << 10,
+        board_reduce: 64 << 10,
     };
 
     /// For ranks on one machine, or not, which share its processors, or not: what rank 0 said, so that all choose alike.

@@ -45,7 +45,7 @@ pub fn reduce(
     if v.size() == 0 {
         return Ok(());
     }
-    let shown = call.combines(&v);
+    let shown = call.combines_rooted(&v);
     let s = &mut *call.s;
     match root {
         Root::Local(root) if shown => {

@@ -85,7 +85,11 @@ pub fn build<'b>(
                 Way::ToRoot => block,
                 Way::FromRoot => block.saturating_mul(place.size as usize - 1),
             };
-            if call.shows(if even { most } else { usize::MAX }) {
+            let shown = match even {
+                true => call.shows_rooted(most),
+                false => call.shows_any_rooted(),
+            };
+            if shown {
                 match way {
                     Way::ToRoot => shown::gather(call.s, &part),
                     Way::FromRoot => shown::scatter(call.s, &part, even),

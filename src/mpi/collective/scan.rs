@@ -47,7 +47,7 @@ fn any(
     if v.size() == 0 {
         return Ok(());
     }
-    let shown = call.combines(&v) && v.size() <= call.s.here;
+    let shown = call.combines_rooted(&v) && v.size() <= call.s.here;
     let (s, place) = (&mut *call.s, call.place);
     if shown {
         let job = call.limits.job(&v, place, own, result);

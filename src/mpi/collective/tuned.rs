@@ -46,7 +46,10 @@ numbers!(
     link,
     scan_chain,
     board_here,
+    board_root,
+    board_most,
     board_whole,
+    board_reduce,
 );
 
 impl Limits {

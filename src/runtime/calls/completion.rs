@@ -70,6 +70,9 @@ fn ended(w: &mut World, request: RequestId) -> Option<Result<Taken>> {
     if let Some((status, error)) = w.take_plain(request) {
         return Some(Ok(Taken::Completion(Completion::freed(status, error))));
     }
+    if w.is_plain(request) {
+        return None;
+    }
     match w.request_state(request) {
         Ok((true, _)) => Some(w.take_request(request)),
         Ok((false, _)) => None,
@@ -85,13 +88,10 @@ pub fn wait(rt: &Runtime, request: RequestId) -> Result<Completion> {
 
 /// Is it complete?
 pub fn test(rt: &Runtime, request: RequestId) -> Result<Option<Completion>> {
-    if !rt.with(|w| w.request_state(request))?.0 {
-        rt.poke();
-        if !rt.with(|w| w.request_state(request))?.0 {
-            return Ok(None);
-        }
+    match rt.attempt(|w| ended(w, request)) {
+        Some(end) => end.map(finish).map(Some),
+        None => Ok(None),
     }
-    take(rt, request).map(Some)
 }
 
 /// Waits for all; `each` is told of every one, in order. When one has failed because its peer is gone, the others are

@@ -26,7 +26,7 @@ const BESIDE: usize = 112;
 /// In the word of a place, above the length: these are the address and length of data in the owner's own memory.
 const ELSEWHERE: u64 = 1 << 63;
 /// Bytes of the ring whose lines are called for ahead.
-const CALLED: usize = 4 << 10;
+const CALLED: usize = 1 << 10;
 /// Said of a number: what it showed is not to be trusted any more.
 const WITHDRAWN: u64 = 1 << 63;
 
@@ -43,6 +43,8 @@ struct Place {
 pub struct Board {
     /// The owner has read what the others showed, up to this number of its own.
     done: Done,
+    /// Somebody sleeps until it has; 0: nobody. Of several numbers the lowest.
+    wanted: Done,
     places: [Place; PLACES as usize],
     ring: [u8; RING],
 }
@@ -144,12 +146,25 @@ pub enum Shown {
 pub(super) struct Awaited {
     word: *const AtomicU64,
     number: u64,
+    /// The rank whose word it is.
+    peer: u32,
+    /// Where that rank sees who waits for its having read; null: the word is that of something shown.
+    wanted: *const AtomicU64,
 }
 
 impl Awaited {
-    pub(super) fn has_come(&self) -> bool {
+    fn has_come(&self) -> bool {
         // SAFETY: it lies in a segment that stays mapped as long as the links.
         unsafe { (*self.word).load(Ordering::SeqCst) >= self.number }
+    }
+
+    /// Tells the word's owner, before sleep; said anew before each, for the owner forgets it when it wakes somebody.
+    fn want(&self) {
+        // SAFETY: as above.
+        if let Some(wanted) = unsafe { self.wanted.as_ref() } {
+            let lower = |now: u64| (now == 0 || now > self.number).then_some(self.number);
+            let _ = wanted.fetch_update(Ordering::SeqCst, Ordering::SeqCst, lower);
+        }
     }
 }
 
@@ -241,10 +256,8 @@ impl Shm {
     #[inline]
     fn has_place(&mut self, boards: &mut Boards, phase: u64) -> bool {
         let before = (boards.turn + phase).saturating_sub(PLACES);
-        if boards.read >= before {
-            return true;
-        }
-        self.is_shown_read(boards, before, None)
+        // Who has to wait waits for some more, so as not to do so each time.
+        boards.read >= before || self.is_shown_read(boards, before + PLACES / 4, None)
     }
 
     /// Where in the ring so many bytes can be shown in this phase; `None`: others still read there, for which is waited.
@@ -267,7 +280,8 @@ impl Shm {
             if end - first <= RING as u64 {
                 break;
             }
-            if !self.is_shown_read(boards, turn, None) {
+            let more = boards.since.get(boards.since.len() / 4);
+            if !self.is_shown_read(boards, more.map_or(turn, |m| m.0), None) {
                 return None;
             }
         }
@@ -330,6 +344,7 @@ impl Shm {
         self.publish(boards, turn, length as u64);
         if length > BESIDE {
             boards.fresh = Some((at, length));
+            boards.call(0..length.min(CALLED));
         }
         true
     }
@@ -371,13 +386,15 @@ impl Shm {
     /// see `Producer::send`.
     #[inline]
     fn wake_members(&mut self, boards: &Boards) {
-        match boards.light {
-            true => compiler_fence(Ordering::SeqCst),
-            false => fence(Ordering::SeqCst),
-        }
+        boards.order();
+        let me = boards.members[boards.me].peer;
         for (rank, member) in boards.members.iter().enumerate() {
-            let sleeps = member.head().sleeping.0.load(Ordering::SeqCst) != 0;
-            if sleeps && rank != boards.me {
+            let head = member.head();
+            if head.sleeping.0.load(Ordering::SeqCst) == 0 || rank == boards.me {
+                continue;
+            }
+            let awaits = head.awaits.0.load(Ordering::SeqCst);
+            if awaits == 0 || awaits == me + 1 {
                 if let Some(p) = &self.peers[member.peer as usize] {
                     wake::wake(p.map.head(), &p.name, &mut self.waker);
                     self.woke = true;
@@ -462,7 +479,12 @@ impl Shm {
         if closed && found != number {
             return Some(finalized(peer));
         }
-        let awaited = Awaited { word, number };
+        let awaited = Awaited {
+            word,
+            number,
+            peer,
+            wanted: std::ptr::null(),
+        };
         self.boards.awaited[boards.index] = Some(awaited);
         None
     }
@@ -501,7 +523,12 @@ impl Shm {
         let mine = &boards.members[boards.me];
         let done = mine.base + boards.turn + u64::from(phases);
         mine.board().done.0.store(done, Ordering::Release);
-        self.wake_members(boards);
+        boards.order();
+        let wanted = &mine.board().wanted.0;
+        if (1..=done).contains(&wanted.load(Ordering::SeqCst)) {
+            wanted.store(0, Ordering::SeqCst);
+            self.wake_members(boards);
+        }
     }
 
     /// Has what this rank showed in this collective been read by all, or by that member? Else it is waited for.
@@ -522,6 +549,20 @@ impl Shm {
         }
     }
 
+    /// Whose board alone can wake this rank, and 1 more; 0: anybody's. Before the announcement of sleep.
+    pub(super) fn awaited_rank(&self) -> u32 {
+        let mut all = self.boards.awaited.iter().flatten();
+        match (all.next(), all.next()) {
+            (Some(one), None) => one.peer + 1,
+            _ => 0,
+        }
+    }
+
+    /// Tells whose reading is waited for. Behind the announcement of sleep, before the order with others' words.
+    pub(super) fn want(&self) {
+        self.boards.awaited.iter().flatten().for_each(Awaited::want);
+    }
+
     /// Does a communicator wait for something that is there already? Asked in one order with the announcement of sleep.
     pub(super) fn is_awaited_there(&self) -> bool {
         self.boards.awaited.iter().flatten().any(Awaited::has_come)
@@ -529,6 +570,15 @@ impl Shm {
 }
 
 impl Boards {
+    /// What was written stands before what is looked at next, in the order that a sleeper sees.
+    #[inline(always)]
+    fn order(&self) {
+        match self.light {
+            true => compiler_fence(Ordering::SeqCst),
+            false => fence(Ordering::SeqCst),
+        }
+    }
+
     /// A collective of so many phases is over.
     #[inline]
     pub fn advance(&mut self, phases: u32) {
@@ -540,8 +590,15 @@ impl Boards {
         for line in (at..at + bytes).step_by(lines::LINE) {
             lines::push(mine.ring(line));
         }
+        self.call(CALLED..bytes.min(4 * CALLED));
+    }
+
+    /// Calls for lines of the ring where the next is shown.
+    #[inline]
+    fn call(&self, bytes: std::ops::Range<usize>) {
+        let mine = &self.members[self.me];
         let next = self.used as usize % RING;
-        for line in (next..(next + bytes.min(CALLED)).min(RING)).step_by(lines::LINE) {
+        for line in (next + bytes.start..(next + bytes.end).min(RING)).step_by(lines::LINE) {
             lines::call(mine.ring(line));
         }
     }
@@ -566,8 +623,12 @@ impl Boards {
                 continue;
             }
             if done < member.base + turn {
-                let number = member.base + turn;
-                return Some(Awaited { word, number });
+                return Some(Awaited {
+                    word,
+                    number: member.base + turn,
+                    peer: member.peer,
+                    wanted: &member.board().wanted.0,
+                });
             }
             least = least.min(done.saturating_sub(member.base));
         }

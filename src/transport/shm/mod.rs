@@ -463,7 +463,9 @@ impl Shm {
         // From here on senders wake. All in one order with their publishing: either they see the announcement, or the
         // looks below see what they published.
         head.core.0.store(0, Ordering::Relaxed);
+        head.awaits.0.store(self.awaited_rank(), Ordering::SeqCst);
         head.sleeping.0.store(how, Ordering::SeqCst);
+        self.want();
         if self.fences {
             fence::everywhere();
         }

@@ -30,6 +30,8 @@ pub struct Head {
     pad: [u8; 68],
     /// How the owner sleeps: see `wake`.
     pub sleeping: Line,
+    /// While it sleeps: 0, or it waits for what this rank less 1 shows, and no other board's owner need wake it.
+    pub awaits: Line,
     /// Grows when a rank sends for the first time.
     pub activations: Line,
     /// How many ranks have mapped this segment.

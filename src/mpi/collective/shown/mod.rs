@@ -24,23 +24,48 @@ pub struct Reach {
 impl Call<'_> {
     /// Do boards serve a collective in which a rank shows at most so many bytes? Every rank knows alike.
     pub fn shows(&mut self, most: usize) -> bool {
-        let Some(reach) = self.reach else {
-            return false;
-        };
-        self.s.here = match reach.fetch {
-            true => self.limits.board_here.min(BOARD_ROOM),
-            false => BOARD_ROOM,
-        };
-        reach.fetch || most <= self.s.here
+        self.shows_up_to(self.limits.here(), most)
     }
 
     /// The same where ranks do not know what others show.
     pub fn shows_any(&mut self) -> bool {
         self.shows(usize::MAX)
     }
+
+    /// The same where only a root shows something, or only to the root something is shown.
+    pub fn shows_rooted(&mut self, most: usize) -> bool {
+        let as_messages = !self.limits.crowded && most >= self.limits.board_most;
+        !as_messages && self.shows_up_to(self.limits.board_root, most)
+    }
+
+    /// The same where ranks do not know how much.
+    pub fn shows_any_rooted(&mut self) -> bool {
+        self.shows_up_to(self.limits.board_root, usize::MAX)
+    }
+
+    /// What is no longer than `here` is shown on the board itself.
+    fn shows_up_to(&mut self, here: usize, most: usize) -> bool {
+        let Some(reach) = self.reach else {
+            return false;
+        };
+        self.s.here = match reach.fetch {
+            true => here.min(BOARD_ROOM),
+            false => BOARD_ROOM,
+        };
+        reach.fetch || most <= self.s.here
+    }
 }
 
 impl Limits {
+    /// Bytes up to which data for all are shown on a board itself. Where ranks share processors waiting for who reads them
+    /// elsewhere costs more than a copy.
+    pub fn here(&self) -> usize {
+        match self.crowded {
+            true => self.board_root,
+            false => self.board_here,
+        }
+    }
+
     /// A reduction by boards.
     pub fn job<'a>(
         &self,
@@ -55,6 +80,7 @@ impl Limits {
             own,
             result,
             whole: self.board_whole,
+            whole_at_root: self.board_reduce,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::mpi::collective::arguments::{Call, Place};
 use crate::mpi::collective::reduce::even_bounds;
-use crate::mpi::collective::schedule::{Readers, Schedule, Spot, Step};
+use crate::mpi::collective::schedule::{Data, Readers, Schedule, Spot, Step};
 use crate::mpi::collective::vector::Vector;
 
 /// Elements are combined in portions of about so many bytes, all ranks' one after the other, so that the sum stays in the
@@ -14,6 +14,20 @@ const AWAY_PORTION: usize = 64 << 10;
 impl Call<'_> {
     /// Do boards serve this reduction?
     pub fn combines(&mut self, v: &Vector) -> bool {
+        self.combines_up_to(self.limits.here(), v)
+    }
+
+    /// The same where each rank reads what one other shows, or only a root does.
+    pub fn combines_rooted(&mut self, v: &Vector) -> bool {
+        let whole = v.size() <= self.limits.board_reduce;
+        let here = match whole {
+            true => self.limits.board_root,
+            false => self.limits.here(),
+        };
+        self.combines_up_to(here, v)
+    }
+
+    fn combines_up_to(&mut self, here: usize, v: &Vector) -> bool {
         let kernel = self
             .s
             .fold
@@ -23,7 +37,7 @@ impl Call<'_> {
         self.s.element = v.ty.size();
         // Of parts, one a rank, some are longer than others.
         let most = v.size() + v.ty.size() * self.place.size as usize;
-        kernel && dense && v.free && self.shows(most)
+        kernel && dense && v.free && self.shows_up_to(here, most)
     }
 }
 
@@ -35,6 +49,8 @@ pub struct Job<'a> {
     pub result: *mut u8,
     /// Bytes up to which every rank combines all that it wants itself.
     pub whole: usize,
+    /// The same where only a root wants something.
+    pub whole_at_root: usize,
 }
 
 impl Job<'_> {
@@ -133,8 +149,8 @@ impl Job<'_> {
         even_bounds(self.v.count, self.place.size)
     }
 
-    fn is_whole(&self) -> bool {
-        self.v.size() <= self.whole || self.v.count < self.place.size as usize
+    fn is_whole(&self, limit: usize) -> bool {
+        self.v.size() <= limit || self.v.count < self.place.size as usize
     }
 }
 
@@ -144,7 +160,7 @@ pub fn allreduce(s: &mut Schedule, job: &Job) {
     job.show(s, 1);
     // What is shown of this rank's own memory would not stay if the sum grew there.
     let kept = job.own != job.result || v.size() <= s.here;
-    if job.is_whole() && kept {
+    if job.is_whole(job.whole) && kept {
         // In one order everywhere, so that all get the same.
         if job.own == job.result {
             // This rank's elements stay where they are shown.
@@ -178,7 +194,7 @@ pub fn allreduce(s: &mut Schedule, job: &Job) {
 pub fn reduce(s: &mut Schedule, job: &Job, root: u32) {
     let (v, place) = (job.v, job.place);
     let here = place.rank == root;
-    if job.is_whole() {
+    if job.is_whole(job.whole_at_root) {
         if here {
             job.combine(s, job.any_order(), (0, v.count), job.result);
             s.phases = 1;
@@ -252,6 +268,12 @@ pub fn reduce_scatter(s: &mut Schedule, job: &Job, bounds: &[usize]) {
         false => job.result,
     };
     job.combine_parts(s, job.any_order(), mine, sum, shown);
+    if mine.1 == 0 {
+        // Who wants nothing waits all the same: far ahead of the others it would only take their processors.
+        for rank in place.others() {
+            s.look(rank, 1, (0, v.size()), Data::EMPTY);
+        }
+    }
     s.settle_boards(Readers::All);
     if aside {
         let (from, to) = (v.data(s, sum, 0, mine.1), v.data(s, job.result, 0, mine.1));

@@ -35,7 +35,10 @@ const SPLIT: Limits = Limits {
     link: 16,
     scan_chain: 1,
     board_here: 0,
+    board_root: 0,
+    board_most: 0,
     board_whole: 0,
+    board_reduce: 0,
 };
 
 /// More ranks than processors.
@@ -49,7 +52,10 @@ const CROWDED: Limits = Limits {
 const SHOWN: Limits = Limits {
     near: true,
     board_here: 24,
+    board_root: 40,
+    board_most: 100,
     board_whole: 12,
+    board_reduce: 30,
     ..Limits::DEFAULT
 };
 
@@ -57,7 +63,9 @@ const SHOWN: Limits = Limits {
 const SHOWN_HERE: Limits = Limits {
     near: true,
     board_here: usize::MAX,
+    board_root: usize::MAX,
     board_whole: 60,
+    board_reduce: 20,
     ..Limits::DEFAULT
 };
 
