@@ -39,8 +39,9 @@ const SELDOM: u32 = 32;
 /// The round in which that is done for the first time: before, most answers have come.
 const EARLY: u32 = 8;
 
-/// Calls that only test, between two looks at whether the peers still live.
-const POKES: u32 = 4096;
+/// Calls that only test, between two looks at the clock, and how often they look whether the peers still live.
+const POKES: u32 = 1024;
+const GLANCES: Duration = Duration::from_millis(20);
 /// The same for naps.
 const NAPS: u32 = 16;
 
@@ -50,6 +51,8 @@ pub struct Patience {
     pokes: AtomicU32,
     /// When somebody who never sleeps looked last.
     looked: Mutex<Option<Instant>>,
+    /// When somebody who only tests did.
+    glanced: Mutex<Option<Instant>>,
     /// Empty polls before the processor is yielded.
     pub spins: AtomicU32,
     /// Yields before sleeping.
@@ -61,6 +64,7 @@ impl Patience {
         Patience {
             pokes: AtomicU32::new(0),
             looked: Mutex::new(None),
+            glanced: Mutex::new(None),
             spins: AtomicU32::new(200),
             yields: AtomicU32::new(20),
         }
@@ -93,14 +97,25 @@ impl Patience {
     /// Is it time to look for silent peers? Says so once.
     #[cold]
     fn is_look_due(&self) -> bool {
-        let now = Instant::now();
-        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = looked.is_some_and(|before| now - before >= LOOKS);
-        if due || looked.is_none() {
-            *looked = Some(now);
-        }
-        due
+        is_due(&self.looked, LOOKS)
     }
+
+    /// The same for those who only test.
+    #[cold]
+    fn is_glance_due(&self) -> bool {
+        is_due(&self.glanced, GLANCES)
+    }
+}
+
+/// Has so much time passed since it was so last? The first time counts from now.
+fn is_due(last: &Mutex<Option<Instant>>, every: Duration) -> bool {
+    let now = Instant::now();
+    let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+    let due = last.is_some_and(|before| now - before >= every);
+    if due || last.is_none() {
+        *last = Some(now);
+    }
+    due
 }
 
 impl Default for Patience {
@@ -241,26 +256,24 @@ impl Runtime {
         });
     }
 
-    /// Does `done` answer, now or after things have moved once? For the calls that only test.
+    /// Is `done` so, now or after things have moved once? For the calls that only test.
     #[inline]
-    pub fn attempt<R>(&self, mut done: impl FnMut(&mut World) -> Option<R>) -> Option<R> {
+    pub fn attempt(&self, mut done: impl FnMut(&mut World) -> bool) {
         self.count_poke();
-        let upcall = match self.with(|world| {
-            if let Some(found) = done(world) {
-                return Ok(Some(found));
+        let upcall = self.with(|world| {
+            if done(world) {
+                return None;
             }
             let progress = world.progress();
-            match progress.upcall {
-                Some(upcall) => Err(upcall),
-                None if progress.moved => Ok(done(world)),
-                None => Ok(None),
+            if progress.upcall.is_none() && progress.moved {
+                done(world);
             }
-        }) {
-            Ok(found) => return found,
-            Err(upcall) => upcall,
-        };
-        self.run_upcall(upcall);
-        self.with(done)
+            progress.upcall
+        });
+        if let Some(upcall) = upcall {
+            self.run_upcall(upcall);
+            self.with(done);
+        }
     }
 
     /// Who only tests never sleeps, and has to look for peers that ended in silence now and then.
@@ -271,7 +284,7 @@ impl Runtime {
         self.patience
             .pokes
             .store(pokes.wrapping_add(1), Ordering::Relaxed);
-        if pokes % POKES == POKES - 1 {
+        if pokes % POKES == POKES - 1 && self.patience.is_glance_due() {
             self.look_after_peers();
         }
         self.gate.give_way();

@@ -88,7 +88,12 @@ pub fn wait(rt: &Runtime, request: RequestId) -> Result<Completion> {
 
 /// Is it complete?
 pub fn test(rt: &Runtime, request: RequestId) -> Result<Option<Completion>> {
-    match rt.attempt(|w| ended(w, request)) {
+    let mut end = None;
+    rt.attempt(|w| {
+        end = ended(w, request);
+        end.is_some()
+    });
+    match end {
         Some(end) => end.map(finish).map(Some),
         None => Ok(None),
     }
