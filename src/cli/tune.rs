@@ -2,7 +2,9 @@
 
 use super::bench::rank::Benchmark;
 use super::bench::{self, Plan, Point};
+use mayfly::base::config::config;
 use mayfly::base::trace;
+use mayfly::mpi::boards::MOST;
 use mayfly::mpi::collective::limits::Limits;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -38,6 +40,18 @@ pub struct Arguments {
     run: Vec<OsString>,
 }
 
+/// For whom the limits are.
+#[derive(Clone, Copy)]
+struct Job {
+    ranks: u32,
+    /// All on one machine, ...
+    near: bool,
+    /// and more than its processors.
+    crowded: bool,
+    /// Their blocking collectives go by boards.
+    boards: bool,
+}
+
 /// A limit, and what shows where it had better be.
 struct Knob {
     limit: &'static str,
@@ -46,38 +60,68 @@ struct Knob {
     total: bool,
     /// The other algorithm is for what is up to the limit, not from it on.
     up_to: bool,
+    /// Does it matter to these ranks?
+    matters: fn(Job) -> bool,
 }
 
-const fn from(limit: &'static str, benchmark: Benchmark) -> Knob {
+const fn from(limit: &'static str, benchmark: Benchmark, matters: fn(Job) -> bool) -> Knob {
     Knob {
         limit,
         benchmark,
         total: false,
         up_to: false,
+        matters,
     }
 }
 
-const fn up_to(limit: &'static str, benchmark: Benchmark) -> Knob {
+const fn up_to(limit: &'static str, benchmark: Benchmark, matters: fn(Job) -> bool) -> Knob {
     Knob {
         up_to: true,
-        ..from(limit, benchmark)
+        ..from(limit, benchmark, matters)
     }
 }
 
 const KNOBS: &[Knob] = &[
-    from("bcast_split", Benchmark::Bcast),
-    up_to("tree_block", Benchmark::Gather),
+    from("bcast_split", Benchmark::Bcast, |j| {
+        !j.boards && j.ranks >= 4 && !j.crowded
+    }),
+    up_to("tree_block", Benchmark::Gather, |j| {
+        !j.boards && j.ranks >= 4 && !j.crowded
+    }),
     Knob {
         total: true,
-        ..from("allgather_ring", Benchmark::Allgather)
+        ..from("allgather_ring", Benchmark::Allgather, |j| {
+            !j.boards && j.ranks > 2
+        })
     },
-    up_to("alltoall_forward", Benchmark::Alltoall),
-    from("reduce_split", Benchmark::Allreduce),
-    from("crowded_split", Benchmark::Reduce),
-    from("allreduce_ring", Benchmark::Allreduce),
-    from("allreduce_ring_odd", Benchmark::Allreduce),
-    from("scatter_pairs", Benchmark::ReduceScatter),
-    from("scan_chain", Benchmark::Scan),
+    up_to("alltoall_forward", Benchmark::Alltoall, |j| {
+        !j.boards && j.ranks >= 8
+    }),
+    from("reduce_split", Benchmark::Allreduce, |j| {
+        !j.boards && !j.crowded
+    }),
+    from("crowded_split", Benchmark::Reduce, |j| {
+        !j.boards && j.crowded
+    }),
+    from("allreduce_ring", Benchmark::Allreduce, |j| {
+        !j.boards && j.ranks.is_power_of_two() && j.ranks > 2
+    }),
+    from("allreduce_ring_odd", Benchmark::Allreduce, |j| {
+        !j.boards && !j.ranks.is_power_of_two()
+    }),
+    from("scatter_pairs", Benchmark::ReduceScatter, |j| {
+        !j.boards && j.ranks > 2
+    }),
+    from("scan_chain", Benchmark::Scan, |j| {
+        !j.boards && !j.crowded && j.ranks > if j.near { 8 } else { 2 }
+    }),
+    up_to("board_here", Benchmark::Allgather, |j| {
+        j.boards && !j.crowded
+    }),
+    up_to("board_root", Benchmark::Bcast, |j| j.boards),
+    from("board_most", Benchmark::Bcast, |j| j.boards && !j.crowded),
+    up_to("board_whole", Benchmark::Allreduce, |j| j.boards),
+    up_to("board_reduce", Benchmark::Reduce, |j| j.boards),
 ];
 
 /// Times by size, of the algorithm below a limit and of the one above.
@@ -105,20 +149,6 @@ fn best(times: &Times, now: Option<usize>) -> (Option<usize>, f64) {
 }
 
 impl Knob {
-    /// Does it matter to so many ranks? `crowded`: they are more than processors; `near`: on one machine.
-    fn applies(&self, ranks: u32, near: bool, crowded: bool) -> bool {
-        match self.limit {
-            "bcast_split" | "tree_block" => ranks >= 4 && !crowded,
-            "alltoall_forward" => ranks >= 8,
-            "reduce_split" => !crowded,
-            "crowded_split" => crowded,
-            "allreduce_ring" => ranks.is_power_of_two() && ranks > 2,
-            "allreduce_ring_odd" => !ranks.is_power_of_two(),
-            "scan_chain" => !crowded && ranks > if near { 8 } else { 2 },
-            _ => ranks > 2,
-        }
-    }
-
     /// MAYFLY_LIMITS under which the second algorithm is always taken, or never.
     fn forced(&self, always: bool) -> String {
         let value = if always == self.up_to { u64::MAX } else { 0 };
@@ -151,8 +181,13 @@ pub fn main(arguments: &Arguments) -> i32 {
     let mut changes = Vec::new();
     let near = !arguments.run.iter().any(|flag| flag == "--on");
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let crowded = near && arguments.n as usize > cores;
-    let matters = |knob: &&Knob| knob.applies(arguments.n, near, crowded);
+    let job = Job {
+        ranks: arguments.n,
+        near,
+        crowded: near && arguments.n as usize > cores,
+        boards: near && arguments.n <= MOST && config().boards > 0,
+    };
+    let matters = |knob: &&Knob| (knob.matters)(job);
     let (knobs, idle): (Vec<&Knob>, Vec<&Knob>) = KNOBS.iter().partition(matters);
     for (at, knob) in knobs.iter().enumerate() {
         if std::io::stderr().is_terminal() {
@@ -283,10 +318,10 @@ mod tests {
             }
         }
         assert_eq!(
-            from("bcast_split", Benchmark::Bcast).forced(true),
+            from("bcast_split", Benchmark::Bcast, |_| true).forced(true),
             "bcast_split=0"
         );
-        let up = up_to("tree_block", Benchmark::Gather);
+        let up = up_to("tree_block", Benchmark::Gather, |_| true);
         assert_eq!(up.forced(true), format!("tree_block={}", u64::MAX));
         assert_eq!(up.forced(false), "tree_block=0");
     }

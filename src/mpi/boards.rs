@@ -11,7 +11,7 @@ use crate::transport::{Boards, Offer};
 /// Blocking collectives before it is worth the trouble.
 const FIRST: u32 = 3;
 /// Members of a communicator that uses boards: all look at all.
-const MOST: u32 = 64;
+pub const MOST: u32 = 64;
 /// Bytes of an offer on its way.
 pub const OFFER: usize = 16;
 /// In the second word of an offer: this rank can read every member's memory.
