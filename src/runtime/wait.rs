@@ -79,7 +79,7 @@ impl Patience {
         let (spins, yields) = if ranks <= cores {
             (20_000, 50)
         } else {
-            (1, 16)
+            (1, 48)
         };
         self.spins.store(
             if wish < 0 {
