@@ -12,6 +12,9 @@ use crate::transport::{Boards, Offer};
 const FIRST: u32 = 3;
 /// Members of a communicator that uses boards: all look at all.
 pub const MOST: u32 = 64;
+/// Phases that every blocking collective takes of the boards' numbers, however many it uses: ranks count alike even if one
+/// finds its arguments wrong.
+pub const PHASES: u32 = 2;
 /// Bytes of an offer on its way.
 pub const OFFER: usize = 16;
 /// In the second word of an offer: this rank can read every member's memory.
@@ -148,9 +151,9 @@ impl World {
         Ok(())
     }
 
-    /// The collective that had them is over; of so many phases.
-    pub fn return_boards(&mut self, comm: CommId, mut boards: Box<Boards>, phases: u32) {
-        boards.advance(phases);
+    /// The collective that had them is over.
+    pub fn return_boards(&mut self, comm: CommId, mut boards: Box<Boards>) {
+        boards.advance(PHASES);
         if let Ok(on) = self.comms.get_mut(comm) {
             on.boards = Showing::Ready(boards);
         }

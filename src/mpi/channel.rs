@@ -3,6 +3,7 @@
 use crate::base::error::{Class, Error, Result};
 use crate::base::id::PeerId;
 use crate::engine::{Data, End, Engine, Outcome, Pattern, Started, Ticket};
+use crate::mpi::boards::PHASES;
 use crate::mpi::collective::running::{Port, Rank};
 use crate::mpi::comm::{self, Comm, COLLECTIVE, LOCAL_PHASE};
 use crate::mpi::group::Group;
@@ -201,23 +202,23 @@ impl Port for Channel<'_> {
             .fetch_shown(boards, (phase, from), remote, into, length)
     }
 
-    fn done(&mut self, phases: u32) {
+    fn done(&mut self) {
         if let Some(boards) = &mut self.lane.boards {
-            self.engine.links.say_done(boards, phases);
+            self.engine.links.say_done(boards, PHASES);
         }
     }
 
-    fn is_read(&mut self, phases: u32, by: Option<u32>) -> Option<Result<()>> {
+    fn is_read(&mut self, by: Option<u32>) -> Option<Result<()>> {
         let boards = self.lane.boards.as_mut()?;
-        if self.engine.links.is_read(boards, phases, by) {
+        if self.engine.links.is_read(boards, PHASES, by) {
             return Some(Ok(()));
         }
         self.gone().map(Err)
     }
 
-    fn withdraw(&mut self, phases: u32) {
+    fn withdraw(&mut self) {
         if let Some(boards) = &self.lane.boards {
-            self.engine.links.withdraw_shown(boards, phases);
+            self.engine.links.withdraw_shown(boards, PHASES);
         }
     }
 }

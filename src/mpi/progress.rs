@@ -3,6 +3,7 @@
 use crate::base::error::{Error, Result};
 use crate::base::id::{CommId, PeerId, RequestId};
 use crate::engine::Engine;
+use crate::mpi::boards::PHASES;
 use crate::mpi::channel::{Channel, Lane, Message};
 use crate::mpi::collective::running::{self, Running, State};
 use crate::mpi::collective::{Call, Place};
@@ -180,6 +181,14 @@ impl Collective {
     }
 }
 
+/// How far a blocking collective got at once.
+pub enum Begun {
+    Over,
+    UnderWay(Box<Flight>),
+    /// Nothing was done: its members have to agree about boards first.
+    Later,
+}
+
 /// What a collective did with its turn.
 enum Turn {
     Waits,
@@ -220,19 +229,59 @@ impl World {
             reach,
             s: &mut flight.running.schedule,
         };
-        build(&mut call)?;
-        if flight.running.schedule.phases > 0 {
-            flight.lane.boards = self.comms.get_mut(comm)?.boards.lend();
-            flight.lane.spins = if self.limits.crowded { 0 } else { SPINS };
+        let built = build(&mut call);
+        if reach.is_some() {
+            let shows = built.is_ok() && flight.running.schedule.shows;
+            self.lend_boards(comm, shows, &mut flight)?;
         }
-        Ok(flight)
+        built.map(|()| flight)
+    }
+
+    /// A blocking collective begins where there are boards. If it does without them, or its arguments are wrong here, they
+    /// are done with it: they may be used by it elsewhere.
+    #[inline]
+    fn lend_boards(&mut self, comm: CommId, shows: bool, flight: &mut Flight) -> Result<()> {
+        let Some(mut boards) = self.comms.get_mut(comm)?.boards.lend() else {
+            return Ok(());
+        };
+        if shows {
+            flight.lane.boards = Some(boards);
+            flight.lane.spins = if self.limits.crowded { 0 } else { SPINS };
+        } else {
+            if let Some(engine) = &mut self.engine {
+                engine.links.say_done(&mut boards, PHASES);
+            }
+            self.return_boards(comm, boards);
+        }
+        Ok(())
+    }
+
+    /// Begins a blocking collective, and ends it if it need not wait.
+    pub fn begin_collective(
+        &mut self,
+        comm: CommId,
+        build: impl FnOnce(&mut Call) -> Result<()>,
+    ) -> Result<Begun> {
+        let mut flight = self.collective(comm, true, build)?;
+        match self.fly(&mut flight) {
+            Some(Ok(None)) => {
+                self.land(comm, flight, true);
+                Ok(Begun::Over)
+            }
+            Some(Err(error)) => {
+                self.land(comm, flight, false);
+                Err(error)
+            }
+            // A user's reduction is asked for again.
+            Some(Ok(Some(_))) | None => Ok(Begun::UnderWay(flight)),
+        }
     }
 
     /// A blocking collective is over: its boards and its memory are for the next.
     #[inline]
     pub fn land(&mut self, comm: CommId, mut flight: Box<Flight>, fine: bool) {
         if let Some(boards) = flight.lane.boards.take() {
-            self.return_boards(comm, boards, flight.running.schedule.phases);
+            self.return_boards(comm, boards);
         }
         if fine {
             self.idle.give(flight);

@@ -40,11 +40,11 @@ pub trait Port {
         length: usize,
     ) -> Result<()>;
     /// Boards are not looked at any more.
-    fn done(&mut self, phases: u32);
+    fn done(&mut self);
     /// Has everybody, or this rank, said that of theirs?
-    fn is_read(&mut self, phases: u32, by: Option<u32>) -> Option<Result<()>>;
+    fn is_read(&mut self, by: Option<u32>) -> Option<Result<()>>;
     /// What was shown in memory is not there any more.
-    fn withdraw(&mut self, phases: u32);
+    fn withdraw(&mut self);
 }
 
 /// Where a schedule stands.

@@ -151,8 +151,8 @@ pub struct Schedule {
     pub fold: Option<Fold>,
     /// What is shown to each rank.
     pub pieces: Vec<Data>,
-    /// Phases in which something is shown; 0: it does without boards.
-    pub phases: u32,
+    /// It uses boards.
+    pub shows: bool,
     /// Bytes up to which data are shown on the board itself.
     pub here: usize,
     /// Bytes of one of the elements that are combined there.
@@ -175,7 +175,7 @@ impl Schedule {
         self.large.clear();
         self.fold = None;
         self.pieces.clear();
-        self.phases = 0;
+        self.shows = false;
         self.used = 0;
     }
 

@@ -264,9 +264,8 @@ impl<T> Running<T> {
         by: Readers,
         port: &mut impl Port<Ticket = T>,
     ) -> Option<Result<()>> {
-        let phases = self.schedule.phases;
         if !std::mem::replace(&mut self.done, true) {
-            port.done(phases);
+            port.done();
         }
         let by = match by {
             Readers::One(rank) => Some(rank),
@@ -278,10 +277,10 @@ impl<T> Running<T> {
         }
         let end = match self.hopeless() {
             true => Ok(()),
-            false => port.is_read(phases, by)?,
+            false => port.is_read(by)?,
         };
         if end.is_err() || self.hopeless() {
-            port.withdraw(phases);
+            port.withdraw();
         }
         Some(end)
     }

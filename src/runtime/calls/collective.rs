@@ -5,7 +5,7 @@ use crate::base::error::Result;
 use crate::base::id::{CommId, DatatypeId, InfoId, OpId, RequestId};
 use crate::mpi::boards::OFFER;
 use crate::mpi::collective::{self, Call};
-use crate::mpi::progress::Then;
+use crate::mpi::progress::{Begun, Then};
 use crate::mpi::World;
 use crate::runtime::Runtime;
 
@@ -13,18 +13,16 @@ use crate::runtime::Runtime;
 fn run(rt: &Runtime, comm: CommId, build: impl FnOnce(&mut Call) -> Result<()>) -> Result<()> {
     let mut build = Some(build);
     let mut start = |w: &mut World| match build.take_if(|_| !w.is_meeting_due(comm)) {
-        Some(build) => w.collective(comm, true, build).map(Some),
-        None => Ok(None),
+        Some(build) => w.begin_collective(comm, build),
+        None => Ok(Begun::Later),
     };
-    let mut flight = match rt.with(&mut start)? {
-        Some(flight) => flight,
-        None => {
-            meet(rt, comm)?;
-            match rt.with(start)? {
-                Some(flight) => flight,
-                None => return Ok(()),
-            }
-        }
+    let mut begun = rt.with(&mut start)?;
+    if matches!(begun, Begun::Later) {
+        meet(rt, comm)?;
+        begun = rt.with(start)?;
+    }
+    let Begun::UnderWay(mut flight) = begun else {
+        return Ok(());
     };
     let end = loop {
         match rt.until(|w| w.fly(&mut flight)) {

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{compiler_fence, fence, AtomicU64, Ordering};
 
 /// What may be shown before the first of it has been read by all.
-pub const PLACES: u64 = 128;
+pub const PLACES: u64 = 256;
 /// Bytes that can be shown at a time on the board itself.
 pub const ROOM: usize = 64 << 10;
 /// Bytes of all that is longer than a place.

@@ -88,7 +88,7 @@ impl Limits {
 impl Schedule {
     fn show(&mut self, data: Data, phase: u32) {
         let data = self.in_one_piece(data);
-        self.phases = self.phases.max(phase);
+        self.shows = true;
         self.steps.push(Step::Show { data, phase });
     }
 
@@ -111,7 +111,7 @@ impl Schedule {
             skip,
             total,
         };
-        self.phases = self.phases.max(phase);
+        self.shows = true;
         self.steps.push(Step::Look { at, to });
     }
 

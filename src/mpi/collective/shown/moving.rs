@@ -38,7 +38,7 @@ pub fn gather(s: &mut Schedule, part: &Rooted) {
             s.look(rank, 1, (0, size), block);
         }
     }
-    s.phases = 1;
+    s.shows = true;
     s.settle_boards(Readers::Nobody);
 }
 
@@ -81,7 +81,7 @@ fn show_even(s: &mut Schedule, place: Place, blocks: &Blocks, block: usize) {
             let piece = blocks.of(s, rank);
             s.pieces.push(piece);
         }
-        s.phases = 1;
+        s.shows = true;
         s.steps.push(Step::ShowAll { phase: 1 });
     } else if let Some(all) = blocks.run(s, 0, place.size) {
         s.show(all, 1);
@@ -102,7 +102,7 @@ fn look_even(s: &mut Schedule, place: Place, from: u32, block: usize, to: Data) 
 }
 
 fn look_each(s: &mut Schedule, from: u32, to: Data) {
-    s.phases = 1;
+    s.shows = true;
     s.steps.push(Step::LookEach { from, phase: 1, to });
 }
 
@@ -121,7 +121,7 @@ fn show_each(s: &mut Schedule, place: Place, blocks: &Blocks) {
         }
         s.pieces.push(piece);
     }
-    s.phases = 1;
+    s.shows = true;
     s.steps.push(Step::ShowEach { phase: 1 });
 }
 
@@ -171,7 +171,7 @@ pub fn alltoall(s: &mut Schedule, place: Place, from: Option<&Blocks>, into: &Bl
                 }
                 s.pieces.push(aside);
             }
-            s.phases = 1;
+            s.shows = true;
             s.steps.push(Step::ShowEach { phase: 1 });
         }
     }

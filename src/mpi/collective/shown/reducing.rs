@@ -117,7 +117,7 @@ impl Job<'_> {
 
     /// What a rank shows is added to the sum, or begins it.
     fn add(&self, s: &mut Schedule, at: Spot, count: usize, inout: *mut u8, begins: bool) {
-        s.phases = s.phases.max(at.phase);
+        s.shows = true;
         let to = self.v.data(s, inout, 0, count);
         s.steps.push(match begins {
             true => Step::Look { at, to },
@@ -197,7 +197,7 @@ pub fn reduce(s: &mut Schedule, job: &Job, root: u32) {
     if job.is_whole(job.whole_at_root) {
         if here {
             job.combine(s, job.any_order(), (0, v.count), job.result);
-            s.phases = 1;
+            s.shows = true;
             return s.settle_boards(Readers::Nobody);
         }
         job.show(s, 1);
@@ -219,7 +219,7 @@ pub fn reduce(s: &mut Schedule, job: &Job, root: u32) {
             let size = s.size(&to);
             s.look(rank, 2, (0, size), to);
         }
-        s.phases = 2;
+        s.shows = true;
         return s.settle_boards(Readers::All);
     }
     let sum = v.scratch(s, mine.1);
@@ -242,7 +242,7 @@ pub fn reduce_scatter(s: &mut Schedule, job: &Job, bounds: &[usize]) {
                 let piece = v.data(s, job.own, bounds[rank as usize], count(rank));
                 s.pieces.push(piece);
             }
-            s.phases = 1;
+            s.shows = true;
             s.steps.push(Step::ShowAll { phase: 1 });
         }
         false => job.show(s, 1),
@@ -286,7 +286,7 @@ pub fn reduce_scatter(s: &mut Schedule, job: &Job, bounds: &[usize]) {
 pub fn scan(s: &mut Schedule, job: &Job, inclusive: bool) {
     let (v, place) = (job.v, job.place);
     let (first, last) = (place.rank == 0, place.rank + 1 == place.size);
-    s.phases = 1;
+    s.shows = true;
     let before = place.rank.wrapping_sub(1);
     let all = (0, v.size());
     if inclusive {

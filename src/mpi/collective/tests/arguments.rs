@@ -2,11 +2,12 @@
 
 use super::memory::{Buffer, Stock};
 use super::net::Job;
-use super::Limits;
+use super::{Limits, SHOWN, SHOWN_HERE};
 use crate::base::constant::{handle, IN_PLACE, PROC_NULL, ROOT};
 use crate::base::error::{Class, Result};
 use crate::mpi::collective::schedule::Schedule;
 use crate::mpi::collective::*;
+use crate::transport::BOARD_ROOM;
 
 const INT: crate::base::id::DatatypeId = handle::INT;
 
@@ -133,6 +134,26 @@ fn an_error_of_one_leaves_nobody_waiting() {
         assert_eq!(classes, [None, None, Some(Class::Truncate), None]);
         job.rewind();
     }
+}
+
+#[test]
+fn boards_are_used_where_they_serve() {
+    let stock = Stock::new();
+    let kind = stock.int.clone();
+    let shows = |limits: &Limits, ranks: u32, n: usize| {
+        let mut buffers: Vec<Buffer> = (0..ranks).map(|_| Buffer::new(&kind, n)).collect();
+        let job = Job::new(&stock.world, limits, &[ranks], |call, p| {
+            bcast(call, buffers[p].address(), n as i64, INT, 0)
+        });
+        job.shows()
+    };
+    assert!(shows(&SHOWN, 2, 1));
+    assert!(!shows(&SHOWN, 2, 0), "nothing is shown");
+    assert!(!shows(&SHOWN, 2, 25), "both ranks copy what is long");
+    assert!(!shows(&Limits::DEFAULT, 2, 1), "ranks far from each other");
+    // Where nobody can read the others' memory, as long as there is room.
+    assert!(shows(&SHOWN_HERE, 3, BOARD_ROOM / 4));
+    assert!(!shows(&SHOWN_HERE, 3, BOARD_ROOM / 4 + 1));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use crate::base::error::{Class, Error, Result};
 use crate::engine::Data;
+use crate::mpi::boards::PHASES;
 use crate::mpi::collective::limits::Limits;
 use crate::mpi::collective::running::{Port, Rank, Running, State, Upcall};
 use crate::mpi::collective::shown::Reach;
@@ -58,8 +59,8 @@ struct Net {
     random: Random,
     /// By process and phase.
     boards: BTreeMap<(usize, u32), Exhibit>,
-    /// How many phases each process looks at no more.
-    done: Vec<Option<u32>>,
+    /// Who looks at boards no more.
+    done: Vec<bool>,
     links: BTreeMap<Way, Link>,
     /// Ways with a message and a receive.
     ready: Vec<Way>,
@@ -198,7 +199,7 @@ impl Port for End<'_> {
     }
 
     fn look(&mut self, phase: u32, from: u32) -> Option<Result<Shown>> {
-        assert_eq!(self.net.done[self.me], None, "a look after the end");
+        assert!(!self.net.done[self.me], "a look after the end");
         if self.net.random.below(3) == 0 {
             return None;
         }
@@ -224,22 +225,21 @@ impl Port for End<'_> {
         Ok(())
     }
 
-    fn done(&mut self, phases: u32) {
-        assert_eq!(self.net.done[self.me], None, "said twice");
-        self.net.done[self.me] = Some(phases);
+    fn done(&mut self) {
+        assert!(!self.net.done[self.me], "said twice");
+        self.net.done[self.me] = true;
         self.net.over.push(None);
     }
 
-    fn is_read(&mut self, phases: u32, by: Option<u32>) -> Option<Result<()>> {
-        let done = |&process: &usize| self.net.done[process] == Some(phases);
+    fn is_read(&mut self, by: Option<u32>) -> Option<Result<()>> {
         let all = match by {
-            Some(rank) => done(&(self.bases.0 + rank as usize)),
-            None => (0..self.net.done.len()).all(|process| done(&process)),
+            Some(rank) => self.net.done[self.bases.0 + rank as usize],
+            None => self.net.done.iter().all(|done| *done),
         };
         all.then_some(Ok(()))
     }
 
-    fn withdraw(&mut self, _phases: u32) {
+    fn withdraw(&mut self) {
         panic!("nobody is lost");
     }
 }
@@ -248,6 +248,7 @@ impl End<'_> {
     fn exhibit(&mut self, phase: u32, exhibit: Exhibit) -> Option<Result<()>> {
         let before = self.net.boards.insert((self.me, phase), exhibit);
         assert!(before.is_none(), "shown twice");
+        assert!((1..=PHASES).contains(&phase), "phase {phase}");
         self.net.over.push(None);
         Some(Ok(()))
     }
@@ -319,7 +320,7 @@ impl Job {
         let mut net = Net {
             random: Random::new(seed),
             boards: BTreeMap::new(),
-            done: vec![None; self.running.len()],
+            done: vec![false; self.running.len()],
             links: BTreeMap::new(),
             ready: Vec::new(),
             over: Vec::new(),
@@ -374,11 +375,10 @@ impl Job {
                 assert_eq!(stuck, 0, "{open:?} wait for ever");
             }
         }
-        let phases = |running: &Running<usize>| running.schedule.phases;
         for (process, running) in self.running.iter().enumerate() {
-            let count = phases(running);
-            assert_eq!(count, phases(&self.running[0]), "phases of {process}");
-            assert_eq!(net.done[process].unwrap_or(0), count, "end of {process}");
+            let shows = running.schedule.shows;
+            assert_eq!(shows, self.running[0].schedule.shows, "way of {process}");
+            assert_eq!(net.done[process], shows, "end of {process}");
         }
         for (way, link) in &net.links {
             assert!(
@@ -391,6 +391,11 @@ impl Job {
             );
         }
         ends.into_iter().map(Option::unwrap).collect()
+    }
+
+    /// Does it go by boards?
+    pub fn shows(&self) -> bool {
+        self.running.iter().all(|r| r.schedule.shows)
     }
 
     /// Back to the beginning, as a persistent collective.
