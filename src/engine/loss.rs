@@ -106,6 +106,7 @@ impl Engine {
                 waited.extend(o.peer);
             }
         }
+        waited.extend(links.awaited());
         waited.sort_unstable();
         waited.dedup();
         let (me, peers) = (core.me, &core.peers);

@@ -9,7 +9,9 @@ use crate::mpi::World;
 use crate::transport::{Boards, Offer};
 
 /// Blocking collectives before it is worth the trouble.
-const FIRST: u32 = 3;
+const FIRST: i32 = 3;
+/// Then as many more, if not all members had a board to give.
+const AGAIN: i32 = 1000;
 /// Members of a communicator that uses boards: all look at all.
 pub const MOST: u32 = 64;
 /// Phases that every blocking collective takes of the boards' numbers, however many it uses: ranks count alike even if one
@@ -22,15 +24,13 @@ const FETCH: u64 = 1 << 63;
 
 /// How far a communicator has come with boards.
 pub enum Showing {
-    /// So many blocking collectives were called.
-    Untried(u32),
+    /// So many blocking collectives were called, of [`FIRST`]; negative after a vain attempt.
+    Untried(i32),
     /// The members are telling each other.
     Meeting(Option<Offer>),
     Ready(Box<Boards>),
     /// In use by the collective under way.
     Lent,
-    /// It goes without.
-    Never,
 }
 
 impl Default for Showing {
@@ -113,7 +113,8 @@ impl World {
     /// As those of [`World::offer_boards`].
     pub fn join_boards(&mut self, comm: CommId, offers: Option<&[u8]>) -> Result<()> {
         let on = self.comms.get_mut(comm)?;
-        let Showing::Meeting(mine) = std::mem::replace(&mut on.boards, Showing::Never) else {
+        let Showing::Meeting(mine) = std::mem::replace(&mut on.boards, Showing::Untried(-AGAIN))
+        else {
             return Ok(());
         };
         let Some(engine) = &mut self.engine else {
@@ -153,9 +154,13 @@ impl World {
 
     /// The collective that had them is over.
     pub fn return_boards(&mut self, comm: CommId, mut boards: Box<Boards>) {
-        boards.advance(PHASES);
-        if let Ok(on) = self.comms.get_mut(comm) {
-            on.boards = Showing::Ready(boards);
+        let Some(engine) = &mut self.engine else {
+            return;
+        };
+        engine.links.end_turn(&mut boards, PHASES);
+        match self.comms.get_mut(comm) {
+            Ok(on) => on.boards = Showing::Ready(boards),
+            Err(_) => engine.links.leave_boards(*boards),
         }
     }
 

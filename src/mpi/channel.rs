@@ -179,11 +179,11 @@ impl Port for Channel<'_> {
 
     fn look(&mut self, phase: u32, from: u32) -> Option<Result<Shown>> {
         let boards = self.lane.boards.as_mut()?;
-        let shown = self.engine.links.look(boards, phase, from, self.lane.spins);
-        if shown.is_none() {
-            return self.gone().map(Err);
+        match self.engine.links.look(boards, phase, from, self.lane.spins) {
+            None => self.gone().map(Err),
+            Some(Err(error)) => Some(Err(self.left(from, error))),
+            shown => shown,
         }
-        shown
     }
 
     fn fetch(
@@ -197,9 +197,9 @@ impl Port for Channel<'_> {
         let Some(boards) = &self.lane.boards else {
             return Ok(());
         };
-        self.engine
-            .links
-            .fetch_shown(boards, (phase, from), remote, into, length)
+        let links = &mut self.engine.links;
+        let end = links.fetch_shown(boards, (phase, from), remote, into, length);
+        end.map_err(|error| self.left(from, error))
     }
 
     fn done(&mut self) {
@@ -224,6 +224,18 @@ impl Port for Channel<'_> {
 }
 
 impl Channel<'_> {
+    /// A member has left a collective, because it ended or another one did: none succeeds any more.
+    #[cold]
+    fn left(&mut self, rank: u32, error: Error) -> Error {
+        let peer = self.lane.group.members[rank as usize];
+        let (context, local) = (self.lane.context, self.lane.local_context);
+        match error.class {
+            Class::ProcAborted => comm::sever(self.engine, context, local, peer),
+            _ => return Error::new(error.class, format!("{} (memory that other processes may not read? MAYFLY_BOARDS=0 sends it instead)", error.detail)),
+        }
+        error
+    }
+
     /// A member of the communicator is gone.
     fn gone(&mut self) -> Option<Error> {
         let peer = self.engine.severed(self.lane.context + COLLECTIVE)?;

@@ -49,6 +49,8 @@ const NAPS: u32 = 16;
 pub struct Patience {
     /// Calls so far that only tested.
     pokes: AtomicU32,
+    /// Collectives so far that had not to wait.
+    calls: AtomicU32,
     /// When somebody who never sleeps looked last.
     looked: Mutex<Option<Instant>>,
     /// When somebody who only tests did.
@@ -63,6 +65,7 @@ impl Patience {
     pub const fn new() -> Patience {
         Patience {
             pokes: AtomicU32::new(0),
+            calls: AtomicU32::new(0),
             looked: Mutex::new(None),
             glanced: Mutex::new(None),
             spins: AtomicU32::new(200),
@@ -288,6 +291,18 @@ impl Runtime {
             self.look_after_peers();
         }
         self.gate.give_way();
+    }
+
+    /// Of calls that end without waiting every eighth lets things move, or those who wait for this rank might wait for long.
+    #[inline]
+    pub fn breathe(&self) {
+        let calls = self.patience.calls.load(Ordering::Relaxed);
+        self.patience
+            .calls
+            .store(calls.wrapping_add(1), Ordering::Relaxed);
+        if calls % 8 == 7 {
+            self.poke();
+        }
     }
 
     /// Lets things move once without waiting; for the calls that only test.

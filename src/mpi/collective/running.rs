@@ -80,6 +80,8 @@ pub struct Running<T> {
     open: usize,
     /// What went wrong first. The rest still runs, so that no peer waits for this one in vain.
     trouble: Option<Error>,
+    /// Something went wrong at the boards, and nothing more is shown.
+    pub(super) gave_up: bool,
     /// Something is shown in this rank's memory.
     pub(super) away: bool,
     /// It was said that boards are not looked at any more.
@@ -102,6 +104,7 @@ impl<T> Running<T> {
             pending: Vec::new(),
             open: 0,
             trouble: None,
+            gave_up: false,
             away: false,
             done: false,
             portion: Vec::new(),
@@ -114,6 +117,7 @@ impl<T> Running<T> {
         self.pending.clear();
         self.open = 0;
         self.trouble = None;
+        self.gave_up = false;
         self.away = false;
         self.done = false;
     }

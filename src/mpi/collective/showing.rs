@@ -32,9 +32,16 @@ impl<T> Running<T> {
             return self.settle_boards(by, port);
         }
         // A member is gone: nobody is to wait for it, and what would be shown lacks what it brought.
-        if self.hopeless() {
+        if self.gave_up || self.hopeless() {
             return Some(Ok(()));
         }
+        let end = self.on_boards(step, port)?;
+        // Ranks that disagree about a length go on; whatever else goes wrong leaves something out.
+        self.gave_up = matches!(&end, Err(error) if error.class != Class::Truncate);
+        Some(end)
+    }
+
+    fn on_boards(&mut self, step: Step, port: &mut impl Port<Ticket = T>) -> Option<Result<()>> {
         match step {
             Step::Show { data, phase } => self.show(data, phase, port),
             Step::ShowEach { phase } => self.show_each(phase, port),
@@ -267,19 +274,19 @@ impl<T> Running<T> {
         if !std::mem::replace(&mut self.done, true) {
             port.done();
         }
-        let by = match by {
-            Readers::One(rank) => Some(rank),
-            Readers::All => None,
-            Readers::Nobody => return Some(Ok(())),
-        };
-        if !self.away {
-            return Some(Ok(()));
+        let mut end = Ok(());
+        if !self.gave_up && !self.hopeless() {
+            let by = match by {
+                Readers::One(rank) => Some(rank),
+                Readers::All => None,
+                Readers::Nobody => return Some(Ok(())),
+            };
+            if !self.away {
+                return Some(Ok(()));
+            }
+            end = port.is_read(by)?;
         }
-        let end = match self.hopeless() {
-            true => Ok(()),
-            false => port.is_read(by)?,
-        };
-        if end.is_err() || self.hopeless() {
+        if end.is_err() || self.gave_up || self.hopeless() {
             port.withdraw();
         }
         Some(end)

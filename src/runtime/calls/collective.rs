@@ -3,6 +3,7 @@
 use crate::base::constant::handle;
 use crate::base::error::Result;
 use crate::base::id::{CommId, DatatypeId, InfoId, OpId, RequestId};
+use crate::fail;
 use crate::mpi::boards::OFFER;
 use crate::mpi::collective::{self, Call};
 use crate::mpi::progress::{Begun, Then};
@@ -21,8 +22,16 @@ fn run(rt: &Runtime, comm: CommId, build: impl FnOnce(&mut Call) -> Result<()>) 
         meet(rt, comm)?;
         begun = rt.with(start)?;
     }
-    let Begun::UnderWay(mut flight) = begun else {
-        return Ok(());
+    let mut flight = match begun {
+        Begun::UnderWay(flight) => flight,
+        Begun::Over => {
+            rt.breathe();
+            return Ok(());
+        }
+        Begun::Later => fail!(
+            Intern,
+            "the members of a communicator agree about boards twice"
+        ),
     };
     let end = loop {
         match rt.until(|w| w.fly(&mut flight)) {

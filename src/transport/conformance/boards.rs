@@ -128,7 +128,7 @@ fn exchange(links: &mut Links, boards: &mut Boards, me: u32, turn: u64) {
     if !own.is_empty() {
         until(links, |l| l.is_read(boards, 2, None).then_some(()));
     }
-    boards.advance(2);
+    links.end_turn(boards, 2);
 }
 
 #[test]

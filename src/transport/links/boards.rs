@@ -5,6 +5,7 @@ use crate::base::error::Result;
 use crate::base::id::PeerId;
 use crate::fail;
 use crate::transport::shm::board::{Boards, Offer, Shown};
+use crate::transport::shm::Shm;
 
 impl Links {
     /// Does this peer see what is shown here, and the other way round?
@@ -115,6 +116,19 @@ impl Links {
             Some(shm) => shm.is_read(boards, phases, by),
             None => true,
         }
+    }
+
+    /// See [`crate::transport::shm::Shm::end_turn`].
+    #[inline]
+    pub fn end_turn(&mut self, boards: &mut Boards, phases: u32) {
+        if let Some(shm) = &mut self.shm {
+            shm.end_turn(boards, phases);
+        }
+    }
+
+    /// Whose boards are waited for.
+    pub fn awaited(&self) -> impl Iterator<Item = PeerId> + '_ {
+        self.shm.iter().flat_map(Shm::awaited)
     }
 
     /// See [`crate::transport::shm::Shm::withdraw_shown`].

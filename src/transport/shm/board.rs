@@ -94,9 +94,16 @@ struct Member {
 unsafe impl Send for Boards {}
 
 impl Member {
-    fn board(&self) -> &Board {
-        // SAFETY: the board lies in a segment that stays mapped as long as the links; shared words are atomics.
-        unsafe { &*self.board }
+    /// What its owner has read.
+    fn done(&self) -> &AtomicU64 {
+        // SAFETY: the board lies in a segment that stays mapped as long as the links, and the word is only used as an atomic.
+        unsafe { &(*std::ptr::addr_of!((*self.board).done)).0 }
+    }
+
+    /// Who sleeps until it has.
+    fn wanted(&self) -> &AtomicU64 {
+        // SAFETY: as above.
+        unsafe { &(*std::ptr::addr_of!((*self.board).wanted)).0 }
     }
 
     fn head(&self) -> &Head {
@@ -183,13 +190,17 @@ unsafe impl Send for Own {}
 impl Shm {
     /// A free board of this rank's, which is taken from now on.
     pub fn offer_board(&mut self) -> Option<Offer> {
-        let own = &mut self.boards;
+        let (own, peers) = (&mut self.boards, &self.peers);
+        let gone = |peer: u32| peers[peer as usize].as_ref().is_some_and(|p| p.gone);
         let count = self.segment.map.layout.boards as usize;
         own.boards.resize_with(count, || (0, false, None));
         own.awaited.resize_with(count, || None);
         let index = own.boards.iter_mut().position(|(_, taken, before)| {
             // Somebody may still read what was shown to the communicator before.
-            let free = !*taken && before.as_mut().is_none_or(|b| b.is_read(b.turn, None));
+            let free = !*taken
+                && before
+                    .as_mut()
+                    .is_none_or(|b| b.unread(b.turn, None, gone).is_none());
             *taken |= free;
             free
         })?;
@@ -292,7 +303,9 @@ impl Shm {
 
     /// Have all (or this one) read what was shown up to this number of phases?
     fn is_shown_read(&mut self, boards: &mut Boards, turn: u64, by: Option<u32>) -> bool {
-        match boards.unread(turn, by) {
+        let peers = &self.peers;
+        let gone = |peer: u32| peers[peer as usize].as_ref().is_some_and(|p| p.gone);
+        match boards.unread(turn, by, gone) {
             None => {
                 self.boards.awaited[boards.index] = None;
                 true
@@ -473,8 +486,9 @@ impl Shm {
         // In this order: what it showed before it finalized is there then.
         let closed = boards.members[from as usize].has_closed();
         let found = word.load(Ordering::Acquire);
-        if found & WITHDRAWN != 0 || found > number {
-            return Some(nonsense(peer));
+        // A mark of its own, or the owner would be at a number behind it, which it comes to only when this one was read.
+        if found == number | WITHDRAWN || found & !WITHDRAWN > number {
+            return Some(left(peer));
         }
         if closed && found != number {
             return Some(finalized(peer));
@@ -503,18 +517,16 @@ impl Shm {
     ) -> Result<()> {
         let member = &boards.members[from as usize];
         let turn = boards.turn + u64::from(phase);
-        if let Err(error) = self.fetch(PeerId(member.peer), remote, into, length) {
-            // The reason may be its end, of which nobody has told yet.
-            return match self.has_ended(member.peer) {
-                true => nonsense(member.peer),
-                false => Err(error),
-            };
-        }
+        let end = self.fetch(PeerId(member.peer), remote, into, length);
         fence(Ordering::Acquire);
         if member.number(turn).load(Ordering::Acquire) != member.base + turn {
-            return nonsense(member.peer);
+            return left(member.peer);
         }
-        Ok(())
+        // The reason may be its end, of which nobody has told yet.
+        if end.is_err() && self.has_ended(member.peer) {
+            return left(member.peer);
+        }
+        end
     }
 
     /// This rank has read what it wanted of the collective's phases.
@@ -522,9 +534,9 @@ impl Shm {
     pub fn say_done(&mut self, boards: &mut Boards, phases: u32) {
         let mine = &boards.members[boards.me];
         let done = mine.base + boards.turn + u64::from(phases);
-        mine.board().done.0.store(done, Ordering::Release);
+        mine.done().store(done, Ordering::Release);
         boards.order();
-        let wanted = &mine.board().wanted.0;
+        let wanted = mine.wanted();
         if (1..=done).contains(&wanted.load(Ordering::SeqCst)) {
             wanted.store(0, Ordering::SeqCst);
             self.wake_members(boards);
@@ -537,16 +549,34 @@ impl Shm {
         self.is_shown_read(boards, turn, by)
     }
 
-    /// What this rank showed in these phases elsewhere is there no more: who reads it now gets nothing good.
+    /// This rank gives the collective up: what it showed is there no more, and nothing more comes. Who waits for it, or reads
+    /// it now, is told so.
     #[cold]
     pub fn withdraw_shown(&mut self, boards: &Boards, phases: u32) {
         let mine = &boards.members[boards.me];
-        for phase in 1..=u64::from(phases) {
-            let turn = boards.turn + phase;
-            if mine.number(turn).load(Ordering::Relaxed) == mine.base + turn {
-                mine.number(turn).fetch_or(WITHDRAWN, Ordering::SeqCst);
-            }
+        for turn in (1..=u64::from(phases)).map(|phase| boards.turn + phase) {
+            let mark = (mine.base + turn) | WITHDRAWN;
+            mine.number(turn).store(mark, Ordering::SeqCst);
         }
+        // Before the program's next stores to what was shown.
+        fence(Ordering::SeqCst);
+        self.wake_members(boards);
+    }
+
+    /// A collective of so many phases is over.
+    #[inline]
+    pub fn end_turn(&mut self, boards: &mut Boards, phases: u32) {
+        boards.turn += u64::from(phases);
+        // After an error something may still be waited for.
+        if let Some(awaited) = self.boards.awaited.get_mut(boards.index) {
+            *awaited = None;
+        }
+    }
+
+    /// Whose boards are waited for.
+    pub fn awaited(&self) -> impl Iterator<Item = PeerId> + '_ {
+        let all = self.boards.awaited.iter().flatten();
+        all.map(|awaited| PeerId(awaited.peer))
     }
 
     /// Whose board alone can wake this rank, and 1 more; 0: anybody's. Before the announcement of sleep.
@@ -579,12 +609,6 @@ impl Boards {
         }
     }
 
-    /// A collective of so many phases is over.
-    #[inline]
-    pub fn advance(&mut self, phases: u32) {
-        self.turn += u64::from(phases);
-    }
-
     fn pause(&self, at: usize, bytes: usize) {
         let mine = &self.members[self.me];
         for line in (at..at + bytes).step_by(lines::LINE) {
@@ -603,12 +627,13 @@ impl Boards {
         }
     }
 
-    fn is_read(&mut self, turn: u64, by: Option<u32>) -> bool {
-        self.unread(turn, by).is_none()
-    }
-
     /// Whose word has to come before all of them (or this one) have read so many phases.
-    fn unread(&mut self, turn: u64, by: Option<u32>) -> Option<Awaited> {
+    fn unread(
+        &mut self,
+        turn: u64,
+        by: Option<u32>,
+        gone: impl Fn(u32) -> bool,
+    ) -> Option<Awaited> {
         if self.read >= turn {
             return None;
         }
@@ -617,9 +642,9 @@ impl Boards {
             if rank == self.me || by.is_some_and(|by| by as usize != rank) {
                 continue;
             }
-            let word = &member.board().done.0;
+            let word = member.done();
             let done = word.load(Ordering::Acquire);
-            if done < member.base + turn && member.has_closed() {
+            if done < member.base + turn && (member.has_closed() || gone(member.peer)) {
                 continue;
             }
             if done < member.base + turn {
@@ -627,7 +652,7 @@ impl Boards {
                     word,
                     number: member.base + turn,
                     peer: member.peer,
-                    wanted: &member.board().wanted.0,
+                    wanted: member.wanted(),
                 });
             }
             least = least.min(done.saturating_sub(member.base));
@@ -649,6 +674,14 @@ fn finalized<T>(peer: u32) -> Result<T> {
 
 #[cold]
 fn nonsense<T>(peer: u32) -> Result<T> {
+    fail!(
+        ProcAborted,
+        "the board of rank {peer} of MPI_COMM_WORLD holds nonsense"
+    )
+}
+
+#[cold]
+fn left<T>(peer: u32) -> Result<T> {
     fail!(
         ProcAborted,
         "rank {peer} of MPI_COMM_WORLD is gone, or has left this collective because another one is"

@@ -158,9 +158,8 @@ impl Job<'_> {
 pub fn allreduce(s: &mut Schedule, job: &Job) {
     let (v, place) = (job.v, job.place);
     job.show(s, 1);
-    // What is shown of this rank's own memory would not stay if the sum grew there.
-    let kept = job.own != job.result || v.size() <= s.here;
-    if job.is_whole(job.whole) && kept {
+    // In place, what is shown of this rank's own memory would not stay while the sum grows there.
+    if job.is_whole(job.whole) && v.size() <= s.here {
         // In one order everywhere, so that all get the same.
         if job.own == job.result {
             // This rank's elements stay where they are shown.
