@@ -16,6 +16,32 @@ static void ready(void) {
     MPI_Barrier(MPI_COMM_WORLD);
 }
 
+/* The same collective again and again until a member is lost; each survivor writes to a file how that ended, and the next. */
+static void outlive(int kind, int bytes) {
+    int n = bytes / 4, first = MPI_SUCCESS, then;
+    float *out = calloc((size_t)n * size + 1, 4), *in = calloc((size_t)n * size + 1, 4);
+    char name[64];
+    printf("pid %d rank %d\n", (int)getpid(), rank);
+    fflush(stdout);
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    ready();
+    while (first == MPI_SUCCESS) {
+        if (kind == 0) first = MPI_Barrier(MPI_COMM_WORLD);
+        if (kind == 1) first = MPI_Bcast(out, n, MPI_FLOAT, 0, MPI_COMM_WORLD);
+        if (kind == 2) first = MPI_Allreduce(out, in, n, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
+        if (kind == 3) first = MPI_Alltoall(out, n, MPI_FLOAT, in, n, MPI_FLOAT, MPI_COMM_WORLD);
+        if (kind == 4) first = MPI_Reduce(out, in, n, MPI_FLOAT, MPI_SUM, 0, MPI_COMM_WORLD);
+        if (kind == 5) first = MPI_Scan(out, in, n, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
+        if (kind == 6) first = MPI_Gather(out, n, MPI_FLOAT, in, n, MPI_FLOAT, 0, MPI_COMM_WORLD);
+    }
+    then = MPI_Barrier(MPI_COMM_WORLD);
+    sprintf(name, "outlived.%d", rank);
+    FILE *file = fopen(name, "w");
+    fprintf(file, "%d %d\n", class_of(first) != MPI_SUCCESS, class_of(then) != MPI_SUCCESS);
+    fclose(file);
+    wait_for_ever();
+}
+
 int main(int argc, char **argv) {
     const char *what = argc > 1 ? argv[1] : "";
     begin(&argc, &argv);
@@ -37,6 +63,8 @@ int main(int argc, char **argv) {
             MPI_Wait(&request, MPI_STATUS_IGNORE);
         else
             MPI_Barrier(MPI_COMM_WORLD);
+    } else if (!strcmp(what, "outlive")) {
+        outlive(atoi(argv[2]), atoi(argv[3]));
     } else if (!strcmp(what, "return")) {
         /* Rank 1 returns without MPI_Finalize, with the status given. */
         ready();
