@@ -6,7 +6,7 @@ use crate::base::id::CommId;
 use crate::mpi::collective::shown::Reach;
 use crate::mpi::comm::Comm;
 use crate::mpi::World;
-use crate::transport::{Boards, Offer};
+use crate::transport::{Boards, Offer, BOARD_PHASES};
 
 /// Blocking collectives before it is worth the trouble.
 const FIRST: i32 = 3;
@@ -16,7 +16,7 @@ const AGAIN: i32 = 1000;
 pub const MOST: u32 = 64;
 /// Phases that every blocking collective takes of the boards' numbers, however many it uses: ranks count alike even if one
 /// finds its arguments wrong.
-pub const PHASES: u32 = 2;
+pub const PHASES: u32 = BOARD_PHASES as u32;
 /// Bytes of an offer on its way.
 pub const OFFER: usize = 16;
 /// In the second word of an offer: this rank can read every member's memory.

@@ -24,7 +24,7 @@ pub use known::{Known, TABLE_MAX};
 pub use links::{Links, Options};
 pub use onesided::{Access, Atomic, Begun, Exposed, Hold, Way};
 pub use post::{Courier, Mailbox, Outside};
-pub use shm::board::{Boards, Offer, Shown, ROOM as BOARD_ROOM};
+pub use shm::board::{Boards, Offer, Shown, PHASES as BOARD_PHASES, ROOM as BOARD_ROOM};
 
 use crate::base::id::PeerId;
 use crate::wire::frame::Header;

@@ -14,6 +14,8 @@ use crate::fail;
 use std::collections::VecDeque;
 use std::sync::atomic::{compiler_fence, fence, AtomicU64, Ordering};
 
+/// Phases that a collective may have.
+pub const PHASES: u64 = 2;
 /// What may be shown before the first of it has been read by all.
 pub const PLACES: u64 = 256;
 /// Bytes that can be shown at a time on the board itself.
@@ -116,8 +118,12 @@ impl Member {
         self.head().closed.0.load(Ordering::Acquire) != 0
     }
 
+    /// The first phases of collectives have one half of the places, so that those of one after the other are neighbours, the
+    /// second ones the other half.
     fn place(&self, phase: u64) -> *mut Place {
-        let at = (self.base + phase) % PLACES;
+        let number = (self.base + phase).wrapping_sub(1);
+        let half = PLACES / PHASES;
+        let at = number % PHASES * half + number / PHASES % half;
         // SAFETY: within the board.
         unsafe {
             let places = std::ptr::addr_of!((*self.board).places).cast::<Place>();
@@ -391,7 +397,7 @@ impl Shm {
         unsafe { (*mine.place(turn)).word = word };
         let number = mine.number(turn);
         number.store(mine.base + turn, Ordering::Release);
-        lines::call(mine.place(turn + 1).cast());
+        lines::call(mine.place(turn + PHASES).cast());
         self.wake_members(boards);
     }
 
@@ -448,7 +454,7 @@ impl Shm {
         }
         if left == spins {
             // Its owner is ahead.
-            lines::await_line(member.place(turn + 1).cast());
+            lines::await_line(member.place(turn + PHASES).cast());
         }
         if let Some(awaited) = self.boards.awaited.get_mut(boards.index) {
             *awaited = None;
