@@ -2,7 +2,7 @@
 
 use crate::mpi::collective::arguments::{Call, Place};
 use crate::mpi::collective::reduce::even_bounds;
-use crate::mpi::collective::schedule::{Data, Readers, Schedule, Spot, Step};
+use crate::mpi::collective::schedule::{Readers, Schedule, Spot, Step};
 use crate::mpi::collective::vector::Vector;
 
 /// Elements are combined in portions of about so many bytes, all ranks' one after the other, so that the sum stays in the
@@ -267,12 +267,6 @@ pub fn reduce_scatter(s: &mut Schedule, job: &Job, bounds: &[usize]) {
         false => job.result,
     };
     job.combine_parts(s, job.any_order(), mine, sum, shown);
-    if mine.1 == 0 {
-        // Who wants nothing waits all the same: far ahead of the others it would only take their processors.
-        for rank in place.others() {
-            s.look(rank, 1, (0, v.size()), Data::EMPTY);
-        }
-    }
     s.settle_boards(Readers::All);
     if aside {
         let (from, to) = (v.data(s, sum, 0, mine.1), v.data(s, job.result, 0, mine.1));
