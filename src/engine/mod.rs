@@ -336,6 +336,13 @@ impl Engine {
         (operation.state == State::Complete).then_some(operation.outcome)
     }
 
+    /// Is its outcome known?
+    #[inline]
+    pub fn is_over(&self, ticket: Ticket) -> bool {
+        let operation = self.core.operations.get(ticket);
+        operation.is_some_and(|operation| operation.state == State::Complete)
+    }
+
     /// Nobody will ask for this one: it ends by itself.
     pub fn abandon(&mut self, ticket: Ticket) {
         let over = match self.core.operations.get_mut(ticket) {

@@ -379,6 +379,18 @@ impl World {
         Some(said)
     }
 
+    /// Of a plain send or receive: is it over?
+    #[inline]
+    pub fn plain_state(&self, id: RequestId) -> Option<bool> {
+        match self.requests.table.get(id) {
+            Some(Request::Plain(half)) => match (&half.active, &self.engine) {
+                (Active::Ticket(ticket), Some(engine)) => Some(engine.is_over(*ticket)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// Is it a plain send or receive for which [`World::take_plain`] found no end?
     #[inline]
     pub fn is_plain(&self, id: RequestId) -> bool {

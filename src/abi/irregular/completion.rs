@@ -278,8 +278,11 @@ unsafe fn any<A: Abi>(
         need(flag, "flag")?;
         // SAFETY: the caller's contract; neither is null.
         unsafe {
-            let all = Requests::<A>::new(count, requests, status)?;
-            let (i, done, completion) = match calls::testany(rt, &all.ids, end)? {
+            let count = length_of_count(count, "count")?;
+            // Not copied first: this is often called while nothing comes.
+            let handles = slice(requests.cast_const(), count, "array_of_requests")?;
+            let ids = handles.iter().map(|handle| handle.id());
+            let (i, done, completion) = match calls::testany(rt, ids, end)? {
                 TestAny::Completed(i, completion) => (i as c_int, true, Some(completion)),
                 TestAny::NoneActive => (UNDEFINED, true, None),
                 TestAny::NotYet => (UNDEFINED, false, None),

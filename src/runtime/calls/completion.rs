@@ -206,9 +206,13 @@ enum Any {
     NotYet,
 }
 
-fn any(w: &mut World, requests: &[RequestId]) -> Result<Any> {
+fn any(w: &mut World, requests: impl Iterator<Item = RequestId>) -> Result<Any> {
     let mut active = false;
-    for (index, &request) in requests.iter().enumerate() {
+    for (index, request) in requests.enumerate() {
+        if w.plain_state(request) == Some(false) {
+            active = true;
+            continue;
+        }
         match w.request_state(request)? {
             (true, true) => return Ok(Any::Found(index)),
             (false, true) => active = true,
@@ -220,7 +224,7 @@ fn any(w: &mut World, requests: &[RequestId]) -> Result<Any> {
 
 /// Waits for one of them; `None` when none is active.
 pub fn waitany(rt: &Runtime, requests: &[RequestId]) -> Result<Option<(usize, Completion)>> {
-    let index = rt.until(|w| match any(w, requests) {
+    let index = rt.until(|w| match any(w, requests.iter().copied()) {
         Ok(Any::Found(index)) => Some(Ok(Some(index))),
         Ok(Any::NoneActive) => Some(Ok(None)),
         Ok(Any::NotYet) => None,
@@ -240,14 +244,21 @@ pub enum TestAny {
 }
 
 /// Is one of them complete?
-pub fn testany(rt: &Runtime, requests: &[RequestId], end: End) -> Result<TestAny> {
-    let mut look = rt.with(|w| any(w, requests))?;
-    if let Any::NotYet = look {
-        rt.poke();
-        look = rt.with(|w| any(w, requests))?;
-    }
-    Ok(match look {
-        Any::Found(index) => TestAny::Completed(index, end(rt, requests[index])?),
+pub fn testany(
+    rt: &Runtime,
+    mut requests: impl Iterator<Item = RequestId> + Clone,
+    end: End,
+) -> Result<TestAny> {
+    let mut look = Ok(Any::NotYet);
+    rt.attempt(|w| {
+        look = any(w, requests.clone());
+        !matches!(look, Ok(Any::NotYet))
+    });
+    Ok(match look? {
+        Any::Found(index) => match requests.nth(index) {
+            Some(request) => TestAny::Completed(index, end(rt, request)?),
+            None => TestAny::NotYet,
+        },
         Any::NoneActive => TestAny::NoneActive,
         Any::NotYet => TestAny::NotYet,
     })
@@ -261,13 +272,13 @@ fn some(
     end: End,
 ) -> Result<Option<Vec<(usize, Completion)>>> {
     let first = if wait {
-        rt.until(|w| match any(w, requests) {
+        rt.until(|w| match any(w, requests.iter().copied()) {
             Ok(Any::NotYet) => None,
             other => Some(other),
         })?
     } else {
         rt.poke();
-        rt.with(|w| any(w, requests))?
+        rt.with(|w| any(w, requests.iter().copied()))?
     };
     if let Any::NoneActive = first {
         return Ok(None);
