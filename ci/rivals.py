@@ -34,7 +34,7 @@ RIVALS = {
         "command": [str(INTEL / "bin/mpiexec")],
         "all": {"LD_LIBRARY_PATH": str(INTEL / "lib"), "I_MPI_ROOT": str(INTEL), "FI_PROVIDER_PATH": str(INTEL / "lib")},
         "shm": {"I_MPI_FABRICS": "shm"},
-        "tcp": {"I_MPI_FABRICS": "ofi", "FI_PROVIDER": "tcp"},
+        "tcp": {"I_MPI_FABRICS": "ofi", "I_MPI_COLL_INTRANODE": "pt2pt", "FI_PROVIDER": "tcp"},
         # Pinned, the ranks of both hosts would share the first processors.
         "veth": {"I_MPI_FABRICS": "shm:ofi", "FI_PROVIDER": "tcp", "I_MPI_PIN": "off"},
         "hosts": "hydra",
