@@ -191,10 +191,15 @@ pub fn powers(size: u32) -> (u32, u32) {
     (full, size - full)
 }
 
-/// Where each of `n` nearly equal parts of `count` elements begins, and the end of the last.
-pub fn even_bounds(count: usize, n: u32) -> Vec<usize> {
+/// Where part `i` of `n` nearly equal parts of `count` elements begins; of part `n`, the end of the last.
+pub fn even_begin(count: usize, n: u32, i: usize) -> usize {
     let n = n as usize;
-    (0..=n).map(|i| count / n * i + i.min(count % n)).collect()
+    count / n * i + i.min(count % n)
+}
+
+/// Where each of them begins, and the end of the last.
+pub fn even_bounds(count: usize, n: u32) -> Vec<usize> {
+    (0..=n as usize).map(|i| even_begin(count, n, i)).collect()
 }
 
 /// Among a power of two of processes: this one, of number `me`, ends with part `me` of the sum at `sum`. `peer`: who a

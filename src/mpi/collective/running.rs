@@ -180,7 +180,7 @@ impl<T> Running<T> {
     }
 
     /// A member is gone.
-    pub(super) fn hopeless(&self) -> bool {
+    fn hopeless(&self) -> bool {
         matches!(&self.trouble, Some(error) if error.class == Class::ProcAborted)
     }
 

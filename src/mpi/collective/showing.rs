@@ -8,7 +8,7 @@ use crate::transport::Shown;
 
 /// Bytes of a table's entry about the piece for a rank: where it is (an address, or how far into what is shown), and its
 /// length, with [`AWAY`] if it is an address.
-const ENTRY: usize = 16;
+pub(super) const ENTRY: usize = 16;
 const AWAY: u64 = 1 << 63;
 
 /// Elements of another's memory are combined in portions of so many bytes.
@@ -32,7 +32,7 @@ impl<T> Running<T> {
             return self.settle_boards(by, port);
         }
         // A member is gone: nobody is to wait for it, and what would be shown lacks what it brought.
-        if self.gave_up || self.hopeless() {
+        if self.gave_up {
             return Some(Ok(()));
         }
         let end = self.on_boards(step, port)?;
@@ -275,7 +275,7 @@ impl<T> Running<T> {
             port.done();
         }
         let mut end = Ok(());
-        if !self.gave_up && !self.hopeless() {
+        if !self.gave_up {
             let by = match by {
                 Readers::One(rank) => Some(rank),
                 Readers::All => None,
@@ -285,8 +285,9 @@ impl<T> Running<T> {
                 return Some(Ok(()));
             }
             end = port.is_read(by)?;
+            self.gave_up = end.is_err();
         }
-        if end.is_err() || self.gave_up || self.hopeless() {
+        if self.gave_up {
             port.withdraw();
         }
         Some(end)

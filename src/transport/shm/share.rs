@@ -1,7 +1,6 @@
 //! Messages that both ranks copy: the word that says which parts are taken lies in the receiver's segment, by sender.
 
 use crate::base::id::PeerId;
-use crate::transport::os;
 use crate::transport::parts::{Parts, Side};
 use crate::transport::shm::Shm;
 use std::sync::atomic::Ordering;
@@ -65,7 +64,7 @@ impl Shm {
         let Some(p) = self.peers[peer.0 as usize].as_ref().filter(|p| !p.gone) else {
             return true;
         };
-        p.start == 0 || !matches!(os::process(p.pid), Some((start, true)) if start == p.start)
+        p.start == 0 || !p.lives()
     }
 
     /// Whether the sender helped with the last message from it.

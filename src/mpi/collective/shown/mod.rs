@@ -98,9 +98,15 @@ impl Schedule {
         if size <= self.here || data.address().is_some() {
             return data;
         }
-        let whole = Data::bytes(self.scratch(size), size);
-        self.copy(data, whole);
-        whole
+        self.put_aside(data)
+    }
+
+    /// A copy, in one piece.
+    fn put_aside(&mut self, data: Data) -> Data {
+        let size = self.size(&data);
+        let aside = Data::bytes(self.scratch(size), size);
+        self.copy(data, aside);
+        aside
     }
 
     /// Takes bytes `skip..` of the `total` that a rank shows.

@@ -4,6 +4,7 @@ use crate::mpi::collective::arguments::Place;
 use crate::mpi::collective::blocks::Blocks;
 use crate::mpi::collective::rooted::{Rooted, Way};
 use crate::mpi::collective::schedule::{Data, Readers, Schedule, Step};
+use crate::mpi::collective::showing::ENTRY;
 
 /// Nobody leaves before everybody has come.
 pub fn barrier(s: &mut Schedule, place: Place) {
@@ -54,7 +55,7 @@ pub fn scatter(s: &mut Schedule, part: &Rooted, even: bool) {
     if let Some(blocks) = &part.blocks {
         match even {
             true => show_even(s, place, blocks, part.block),
-            false => show_each(s, place, blocks),
+            false => show_each(s, place, blocks, false),
         }
         part.copy(s, Way::FromRoot);
         return s.settle_boards(Readers::All);
@@ -106,31 +107,23 @@ fn look_each(s: &mut Schedule, from: u32, to: Data) {
     s.steps.push(Step::LookEach { from, phase: 1, to });
 }
 
-/// A piece for each other rank.
-fn show_each(s: &mut Schedule, place: Place, blocks: &Blocks) {
+/// A piece for each other rank; `aside`: others are about to arrive where they lie.
+fn show_each(s: &mut Schedule, place: Place, blocks: &Blocks, aside: bool) {
     let total = place.others().map(|rank| blocks.size(rank)).sum::<usize>();
     // With the table.
-    let whole = total + 16 * place.size as usize <= s.here;
+    let whole = total + ENTRY * place.size as usize <= s.here;
     for rank in 0..place.size {
         let mut piece = Data::EMPTY;
         if rank != place.rank {
             piece = blocks.of(s, rank);
-            if !whole && piece.address().is_none() {
-                piece = put_aside(s, piece);
+            if aside || (!whole && piece.address().is_none()) {
+                piece = s.put_aside(piece);
             }
         }
         s.pieces.push(piece);
     }
     s.shows = true;
     s.steps.push(Step::ShowEach { phase: 1 });
-}
-
-/// A copy, in one piece.
-fn put_aside(s: &mut Schedule, data: Data) -> Data {
-    let size = s.size(&data);
-    let aside = Data::bytes(s.scratch(size), size);
-    s.copy(data, aside);
-    aside
 }
 
 /// Every rank's block, everywhere.
@@ -153,27 +146,16 @@ pub fn alltoall(s: &mut Schedule, place: Place, from: Option<&Blocks>, into: &Bl
     let block = into.size(0);
     match (from, even) {
         (Some(from), true) => show_even(s, place, from, block),
-        (Some(from), false) => show_each(s, place, from),
+        (Some(from), false) => show_each(s, place, from, false),
         // In place: what is shown elsewhere must stay while blocks arrive.
         (None, true) if has_room(s, place, block) => show_even(s, place, into, block),
         (None, true) => {
             if let Some(all) = into.run(s, 0, place.size) {
-                let aside = put_aside(s, all);
+                let aside = s.put_aside(all);
                 s.show(aside, 1);
             }
         }
-        (None, false) => {
-            for rank in 0..place.size {
-                let mut aside = Data::EMPTY;
-                if rank != place.rank {
-                    let piece = into.of(s, rank);
-                    aside = put_aside(s, piece);
-                }
-                s.pieces.push(aside);
-            }
-            s.shows = true;
-            s.steps.push(Step::ShowEach { phase: 1 });
-        }
+        (None, false) => show_each(s, place, into, true),
     }
     if let Some(from) = from {
         let (own, to) = (from.of(s, place.rank), into.of(s, place.rank));

@@ -1,7 +1,7 @@
 //! Reductions by predefined operations, whose operands may be reordered, on elements without gaps.
 
 use crate::mpi::collective::arguments::{Call, Place};
-use crate::mpi::collective::reduce::even_bounds;
+use crate::mpi::collective::reduce::even_begin;
 use crate::mpi::collective::schedule::{Readers, Schedule, Spot, Step};
 use crate::mpi::collective::vector::Vector;
 
@@ -145,8 +145,21 @@ impl Job<'_> {
         })
     }
 
-    fn bounds(&self) -> Vec<usize> {
-        even_bounds(self.v.count, self.place.size)
+    /// The first element of a rank's part, and how many, of nearly equal parts for all.
+    fn part(&self, rank: u32) -> (usize, usize) {
+        let begin = |i: u32| even_begin(self.v.count, self.place.size, i as usize);
+        (begin(rank), begin(rank + 1) - begin(rank))
+    }
+
+    /// The others' parts, which they show in phase 2, come to the result. Who shows its part has read this rank's elements
+    /// there.
+    fn collect(&self, s: &mut Schedule) {
+        for rank in self.place.others() {
+            let (first, n) = self.part(rank);
+            let to = self.v.data(s, self.result, first, n);
+            let size = s.size(&to);
+            s.look(rank, 2, (0, size), to);
+        }
     }
 
     fn is_whole(&self, limit: usize) -> bool {
@@ -171,21 +184,12 @@ pub fn allreduce(s: &mut Schedule, job: &Job) {
         }
         return s.settle_boards(Readers::All);
     }
-    let bounds = job.bounds();
-    let me = place.rank as usize;
-    let mine = (bounds[me], bounds[me + 1] - bounds[me]);
+    let mine = job.part(place.rank);
     let sum = v.at(job.result, mine.0);
     job.combine(s, job.any_order(), mine, sum);
     let data = v.data(s, sum, 0, mine.1);
     s.show(data, 2);
-    for rank in place.others() {
-        // Who shows its part has read this rank's elements there.
-        let at = rank as usize;
-        let n = bounds[at + 1] - bounds[at];
-        let to = v.data(s, job.result, bounds[at], n);
-        let size = s.size(&to);
-        s.look(rank, 2, (0, size), to);
-    }
+    job.collect(s);
     s.settle_boards(Readers::All);
 }
 
@@ -203,22 +207,11 @@ pub fn reduce(s: &mut Schedule, job: &Job, root: u32) {
         return s.settle_boards(Readers::One(root));
     }
     job.show(s, 1);
-    let bounds = job.bounds();
-    let part = |rank: u32| {
-        let at = rank as usize;
-        (bounds[at], bounds[at + 1] - bounds[at])
-    };
-    let mine = part(place.rank);
+    let mine = job.part(place.rank);
     if here {
         let sum = v.at(job.result, mine.0);
         job.combine(s, job.any_order(), mine, sum);
-        for rank in place.others() {
-            let (first, n) = part(rank);
-            let to = v.data(s, job.result, first, n);
-            let size = s.size(&to);
-            s.look(rank, 2, (0, size), to);
-        }
-        s.shows = true;
+        job.collect(s);
         return s.settle_boards(Readers::All);
     }
     let sum = v.scratch(s, mine.1);

@@ -235,7 +235,7 @@ impl Shm {
     /// What that member shows in this phase; `None`: nothing yet, and it is waited for.
     ///
     /// # Errors
-    /// `Other` when its board holds nonsense.
+    /// `ProcAborted` when it has left the collective or finalized, or its board holds nonsense.
     #[inline]
     pub fn look(
         &mut self,
@@ -322,7 +322,7 @@ impl Shm {
     /// Reads what a member shows elsewhere: `into` gets `length` bytes at `remote`.
     ///
     /// # Errors
-    /// `Other` when the kernel refuses, or the member has taken back what it showed.
+    /// `Other` when the kernel refuses, `ProcAborted` when the member has ended or taken back what it showed.
     pub fn fetch_shown(
         &mut self,
         boards: &Boards,
