@@ -3,6 +3,7 @@
 use crate::base::error::Result;
 use crate::base::id::DatatypeId;
 use crate::mpi::collective::arguments::{apart, Call, Place};
+use crate::mpi::collective::bcast::flat;
 use crate::mpi::collective::blocks::Blocks;
 use crate::mpi::collective::limits::Allgather;
 use crate::mpi::collective::schedule::{Data, Rank, Schedule};
@@ -76,6 +77,7 @@ fn any(
         return Ok(());
     }
     match call.limits.allgather(total, place.size, even) {
+        Allgather::Root => at_first(s, place, own, blocks, total),
         Allgather::Ring => {
             s.copy(own, mine);
             ring(s, place, |s, rank| blocks.of(s, rank));
@@ -110,6 +112,40 @@ pub fn ring(s: &mut Schedule, place: Place, block: impl Fn(&mut Schedule, u32) -
         let out = block(s, place.before(step));
         let sent = s.send_some(out, Rank::Local(next));
         s.fence_but(sent);
+    }
+}
+
+/// All to rank 0, which tells all.
+fn at_first(s: &mut Schedule, place: Place, own: Data, blocks: &Blocks, total: usize) {
+    let even = blocks.run(s, 0, place.size);
+    let all = even.unwrap_or_else(|| Data::bytes(s.scratch(total), total));
+    let mut begin = 0;
+    let mut parts = Vec::with_capacity(place.size as usize);
+    for rank in 0..place.size {
+        let block = blocks.of(s, rank);
+        let size = s.size(&block);
+        parts.push((block, Data::bytes(all.buffer.wrapping_add(begin), size)));
+        begin += size;
+    }
+    let part = |rank: u32| match (even, parts[rank as usize]) {
+        (Some(_), (block, _)) => block,
+        (None, (_, part)) => part,
+    };
+    if place.rank == 0 {
+        for rank in 1..place.size {
+            s.recv_some(part(rank), Rank::Local(rank));
+        }
+        s.copy(own, part(0));
+        s.fence();
+    } else {
+        s.send_some(own, Rank::Local(0));
+    }
+    flat(s, place, 0, all);
+    if even.is_none() {
+        s.fence();
+        for (block, part) in parts {
+            s.copy(part, block);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::mpi::collective::allgather::ring as go_round;
 use crate::mpi::collective::arguments::{Call, Place};
 use crate::mpi::collective::bcast;
 use crate::mpi::collective::limits::Allreduce;
-use crate::mpi::collective::reduce::{at, at_first, even_bounds, halves, powers};
+use crate::mpi::collective::reduce::{at_first, even_bounds, for_all, halves, powers};
 use crate::mpi::collective::schedule::{Rank, Schedule};
 use crate::mpi::collective::shown;
 use crate::mpi::collective::vector::{Part, Vector};
@@ -49,12 +49,12 @@ pub fn allreduce(
     }
     match limits.allreduce(v.size(), v.count, place.size, v.free) {
         Allreduce::Root => {
-            at(s, limits, place, 0, own, result, &v);
+            for_all(s, limits, place, own, result, &v);
             if place.rank == 0 {
                 s.fence();
             }
             let all = v.all(s, result);
-            bcast::everywhere(s, limits, place, 0, all);
+            bcast::flat(s, place, 0, all);
         }
         Allreduce::Doubling => doubling(s, place, own, result, &v),
         Allreduce::Halving => halving(s, place, own, result, &v),

@@ -37,6 +37,10 @@ pub fn alltoall(
             shown::alltoall(call.s, place, from.as_ref(), &into, true);
             return Ok(());
         }
+        if call.limits.exchange(block, place.size) {
+            at_first(call.s, place, from.as_ref().unwrap_or(&into), &into, block);
+            return Ok(());
+        }
         if call.limits.forward(block, place.size) {
             forward(call.s, place, from.as_ref().unwrap_or(&into), &into, block);
             return Ok(());
@@ -163,6 +167,43 @@ fn in_place(s: &mut Schedule, place: Place, into: &Blocks, largest: usize, windo
         s.recv(block, Rank::Local(partner));
         s.send(copy, Rank::Local(partner));
         used += 1;
+    }
+}
+
+/// All blocks to rank 0, which sends each rank its own: the fewest messages.
+fn at_first(s: &mut Schedule, place: Place, from: &Blocks, into: &Blocks, block: usize) {
+    let size = place.size;
+    let (Some(mine), Some(theirs)) = (from.run(s, 0, size), into.run(s, 0, size)) else {
+        return;
+    };
+    if place.rank != 0 {
+        // In place: rank 0 sends only what it has, so all of this has left by then.
+        s.send(mine, Rank::Local(0));
+        return s.recv(theirs, Rank::Local(0));
+    }
+    let row = size as usize * block;
+    let (came, goes) = (
+        s.scratch(size as usize * row),
+        s.scratch(size as usize * row),
+    );
+    let at = |base: *mut u8, row: u32, column: u32, n: u32| {
+        let before = (row as usize * size as usize + column as usize) * block;
+        Data::bytes(base.wrapping_add(before), n as usize * block)
+    };
+    for rank in 1..size {
+        s.recv(at(came, rank, 0, size), Rank::Local(rank));
+    }
+    s.copy(mine, at(came, 0, 0, size));
+    s.fence();
+    for to in 1..size {
+        for rank in 0..size {
+            s.copy(at(came, rank, to, 1), at(goes, to, rank, 1));
+        }
+        s.send(at(goes, to, 0, size), Rank::Local(to));
+    }
+    for rank in 0..size {
+        let to = into.of(s, rank);
+        s.copy(at(came, rank, 0, 1), to);
     }
 }
 

@@ -21,8 +21,8 @@ pub struct Limits {
     pub large_window: u32,
     /// A reduce or allreduce from here on shares the work.
     pub reduce_split: usize,
-    /// Where ranks share processors: a reduce from here on shares the work, and an allreduce of `crowded_ranks` and more
-    /// goes through rank 0 up to a quarter of it.
+    /// Where ranks share processors: a reduce from here on shares the work, and what `crowded_ranks` and more all wait for goes
+    /// through rank 0 up to a quarter of it.
     pub crowded_split: usize,
     pub crowded_ranks: u32,
     /// An allreduce from here on sends the shares round a ring; of ranks that are no power of two from
@@ -61,7 +61,7 @@ impl Limits {
         large_window: 8,
         reduce_split: 16 << 10,
         crowded_split: 512 << 10,
-        crowded_ranks: 8,
+        crowded_ranks: 4,
         allreduce_ring: 4 << 20,
         allreduce_ring_odd: 512 << 10,
         scatter_pairs: 64 << 10,
@@ -96,6 +96,8 @@ pub enum Bcast {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Allgather {
+    /// Gathered at rank 0, then told to all.
+    Root,
     /// Blocks double with each partner; a power of two of ranks.
     Doubling,
     /// Blocks double, shifted (Bruck).
@@ -126,7 +128,7 @@ pub enum ReduceScatter {
 
 impl Limits {
     pub fn bcast(&self, bytes: usize, ranks: u32) -> Bcast {
-        if self.crowded {
+        if self.crowded && bytes >= self.bcast_split {
             Bcast::Flat
         } else if bytes >= self.bcast_split && ranks >= 4 {
             Bcast::Split
@@ -147,13 +149,32 @@ impl Limits {
 
     /// `even`: all blocks are equal.
     pub fn allgather(&self, total: usize, ranks: u32, even: bool) -> Allgather {
-        if total >= self.allgather_ring {
+        if self.through_root(total, ranks) {
+            Allgather::Root
+        } else if total >= self.allgather_ring {
             Allgather::Ring
         } else if even && ranks.is_power_of_two() {
             Allgather::Doubling
         } else {
             Allgather::Shifted
         }
+    }
+
+    /// Does an alltoall of such blocks go through rank 0?
+    pub fn exchange(&self, block: usize, ranks: u32) -> bool {
+        let row = block.saturating_mul(ranks as usize);
+        self.through_root(row.saturating_mul(ranks as usize) / 2, ranks)
+    }
+
+    /// Does a reduction's root take everybody's elements itself? `waited`: all ranks wait for what the root does then. If they
+    /// do not, the root soon has more to do than any other.
+    pub fn flat_reduce(&self, bytes: usize, ranks: u32, waited: bool) -> bool {
+        let all = bytes.saturating_mul(ranks as usize);
+        let weight = match waited {
+            true => all / 4,
+            false => all.saturating_mul(32),
+        };
+        self.through_root(weight, ranks)
     }
 
     /// May blocks of this size be forwarded in an alltoall?
@@ -179,6 +200,7 @@ impl Limits {
         free && bytes >= split && count >= ranks as usize
     }
 
+    /// Where ranks share processors: is it less work, and less waiting, if rank 0 does it for all?
     fn through_root(&self, bytes: usize, ranks: u32) -> bool {
         self.crowded && ranks >= self.crowded_ranks && bytes < self.crowded_split / 4
     }
@@ -200,7 +222,17 @@ impl Limits {
         }
     }
 
-    pub fn reduce_scatter(&self, bytes: usize, commute: bool) -> ReduceScatter {
+    pub fn reduce_scatter(
+        &self,
+        bytes: usize,
+        count: usize,
+        ranks: u32,
+        commute: bool,
+    ) -> ReduceScatter {
+        // Of fewer elements than ranks, ranks without any need not wait.
+        if count >= ranks as usize && self.through_root(bytes, ranks) {
+            return ReduceScatter::Root;
+        }
         match (commute, bytes >= self.scatter_pairs) {
             (true, false) => ReduceScatter::Halving,
             (true, true) => ReduceScatter::Pairs,

@@ -83,7 +83,7 @@ pub fn at_first(
     } else {
         std::ptr::null_mut()
     };
-    at(s, limits, place, 0, own, sum, v);
+    for_all(s, limits, place, own, sum, v);
     (place.rank == 0).then_some(sum)
 }
 
@@ -104,8 +104,43 @@ pub fn at(
         ordered(s, place, root, own, result, v);
     } else if limits.share(v.size(), v.count, place.size, v.free) {
         halving(s, place, root, own, result, v);
+    } else if limits.flat_reduce(v.size(), place.size, false) {
+        flat(s, place, root, own, result, v);
     } else {
         tree(s, place, root, own, result, v);
+    }
+}
+
+/// The same at rank 0, where all wait for what it does then.
+pub fn for_all(
+    s: &mut Schedule,
+    limits: &Limits,
+    place: Place,
+    own: *mut u8,
+    result: *mut u8,
+    v: &Vector,
+) {
+    match v.commute && limits.flat_reduce(v.size(), place.size, true) {
+        true => flat(s, place, 0, own, result, v),
+        false => at(s, limits, place, 0, own, result, v),
+    }
+}
+
+/// From everybody to the root, whole.
+fn flat(s: &mut Schedule, place: Place, root: u32, own: *mut u8, result: *mut u8, v: &Vector) {
+    if place.rank != root {
+        let data = v.all(s, own);
+        return s.send(data, Rank::Local(root));
+    }
+    let rooms: Vec<_> = (1..place.size).map(|_| v.scratch(s, v.count)).collect();
+    for (distance, &room) in (1..).zip(&rooms) {
+        let data = v.all(s, room);
+        s.recv(data, Rank::Local(place.after(distance)));
+    }
+    v.copy(s, own, result);
+    for (left, room) in (0..place.size - 1).rev().zip(rooms) {
+        s.fence_but(left);
+        v.reduce(s, room, result);
     }
 }
 

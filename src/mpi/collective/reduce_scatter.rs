@@ -80,7 +80,7 @@ fn any(
         v.copy(s, own, result);
         return Ok(());
     }
-    match limits.reduce_scatter(v.size(), v.commute) {
+    match limits.reduce_scatter(v.size(), v.count, place.size, v.commute) {
         ReduceScatter::Halving => job.halving(s),
         ReduceScatter::Pairs => job.pairs(s),
         ReduceScatter::Ordered => job.ordered(s, limits.window),

@@ -48,6 +48,12 @@ const CROWDED: Limits = Limits {
     ..SPLIT
 };
 
+/// And everything goes through rank 0 that may.
+const AT_ROOT: Limits = Limits {
+    crowded_split: usize::MAX,
+    ..CROWDED
+};
+
 /// With boards: what is longer than a few elements is shown by its address, and combined in parts.
 const SHOWN: Limits = Limits {
     near: true,
@@ -76,6 +82,7 @@ const ANY: &[Limits] = &[
     RINGS,
     WHOLE,
     CROWDED,
+    AT_ROOT,
     SHOWN,
     SHOWN_HERE,
 ];
