@@ -8,6 +8,7 @@ use crate::engine::Core;
 use crate::transport::parts::{Side, MOST};
 use crate::transport::Links;
 use crate::wire::frame::{Header, Kind, SHARED};
+use std::ops::Range;
 
 /// Bytes of a part at least; whole pages.
 const PART: usize = 16 << 10;
@@ -20,10 +21,11 @@ fn parted(total: usize) -> (usize, u32) {
     (part, total.div_ceil(part) as u32)
 }
 
-/// The bytes of a part: where they begin, and how many they are.
-fn bytes_of(index: u32, part: usize, total: usize) -> (usize, usize) {
-    let at = (index as usize).saturating_mul(part).min(total);
-    (at, part.min(total - at))
+/// The bytes of a run of parts: where they begin, and how many they are.
+fn bytes_of(run: &Range<u32>, part: usize, total: usize) -> (usize, usize) {
+    let begin = |index: u32| (index as usize).saturating_mul(part).min(total);
+    let at = begin(run.start);
+    (at, begin(run.end).saturating_sub(at))
 }
 
 /// An invitation of a receiver's to copy parts of a send.
@@ -65,11 +67,11 @@ impl Core {
         let (mut taken, mut fine) = (0, true);
         // No more than there are, whatever is written to the word.
         while taken < count {
-            let Some(index) = links.take_part(from, serial, count, Side::Front) else {
+            let Some(run) = links.take_part(from, serial, count, Side::Front) else {
                 break;
             };
-            taken += 1;
-            let (at, length) = bytes_of(index, part, total);
+            taken += run.len() as u32;
+            let (at, length) = bytes_of(&run, part, total);
             let remote = cookie.wrapping_add(at as u64);
             // When one fails the others need not be tried, but nobody else is to try them either.
             fine = fine
@@ -154,11 +156,11 @@ fn help(
     let (part, count) = parted(total);
     let (mut taken, mut fine) = (0, true);
     while taken < count {
-        let Some(index) = links.take_part(to, header.source, count, Side::Behind) else {
+        let Some(run) = links.take_part(to, header.source, count, Side::Behind) else {
             break;
         };
-        taken += 1;
-        let (at, length) = bytes_of(index, part, total);
+        taken += run.len() as u32;
+        let (at, length) = bytes_of(&run, part, total);
         let remote = header.cookie.wrapping_add(at as u64);
         fine = fine
             && links
@@ -188,14 +190,14 @@ mod tests {
             assert!(count <= MOST);
             let mut next = 0;
             for index in 0..count {
-                let (at, length) = bytes_of(index, part, total);
+                let (at, length) = bytes_of(&(index..index + 1), part, total);
                 assert_eq!(at, next);
                 assert!(length > 0);
                 next += length;
             }
             assert_eq!(next, total);
         }
-        let (at, length) = bytes_of(u32::MAX, PART, 100);
+        let (at, length) = bytes_of(&(u32::MAX - 1..u32::MAX), PART, 100);
         assert_eq!((at, length), (100, 0));
     }
 }

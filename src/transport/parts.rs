@@ -4,6 +4,7 @@ use crate::base::error::Result;
 use crate::base::id::PeerId;
 use crate::fail;
 use crate::transport::links::{Links, Route};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Most parts of a message.
@@ -37,22 +38,28 @@ impl Parts {
         serial
     }
 
-    /// Takes the next of so many parts of that message: its index. `None`: all are taken, or it is another message's turn.
-    pub fn take(&self, serial: u32, count: u32, side: Side) -> Option<u32> {
+    /// Takes the next of so many parts of that message: a third of what is left, so that few calls do it and both end at about
+    /// the same time; their indices. `None`: all are taken, or it is another message's turn.
+    pub fn take(&self, serial: u32, count: u32, side: Side) -> Option<Range<u32>> {
         let taken = |word: u64| {
             let front = word as u32 & MOST;
             let behind = word as u32 >> SHIFT;
-            let left = (word >> 32) as u32 == serial && front + behind < count.min(MOST);
-            left.then(|| match side {
-                Side::Front => (word + 1, front),
-                Side::Behind => (word + (1 << SHIFT), count - 1 - behind),
+            let left = count.min(MOST).saturating_sub(front + behind);
+            if (word >> 32) as u32 != serial || left == 0 {
+                return None;
+            }
+            let run = (left / 3).max(1);
+            let end = count - behind;
+            Some(match side {
+                Side::Front => (word + u64::from(run), front..front + run),
+                Side::Behind => (word + (u64::from(run) << SHIFT), end - run..end),
             })
         };
         let next = |word| taken(word).map(|(next, _)| next);
         let before = self
             .taken
             .fetch_update(Ordering::AcqRel, Ordering::Relaxed, next);
-        before.ok().and_then(taken).map(|(_, index)| index)
+        before.ok().and_then(taken).map(|(_, run)| run)
     }
 
     /// The sender touches the receiver's memory no more for this message.
@@ -87,8 +94,14 @@ impl Links {
         }
     }
 
-    /// Takes a part of a message from `peer`, or from behind of one to it.
-    pub fn take_part(&mut self, peer: PeerId, serial: u32, count: u32, side: Side) -> Option<u32> {
+    /// Takes parts of a message from `peer`, or from behind of one to it.
+    pub fn take_part(
+        &mut self,
+        peer: PeerId,
+        serial: u32,
+        count: u32,
+        side: Side,
+    ) -> Option<Range<u32>> {
         match (self.routes[peer.0 as usize], &mut self.shm, &mut self.sim) {
             (Route::Shm, Some(shm), _) => shm.take_part(peer, serial, count, side),
             (Route::Sim, _, Some(sim)) => sim.take_part(peer, serial, count, side),
@@ -163,9 +176,12 @@ mod tests {
             let over = AtomicBool::new(false);
             let all = |side| {
                 let mut mine = Vec::new();
-                while let Some(index) = parts.take(serial, count, side) {
+                while let Some(run) = parts.take(serial, count, side) {
                     assert!(!over.load(Ordering::Relaxed), "taken after all were");
-                    mine.push(index);
+                    match side {
+                        Side::Front => mine.extend(run),
+                        Side::Behind => mine.extend(run.rev()),
+                    }
                 }
                 mine
             };
@@ -191,11 +207,11 @@ mod tests {
     fn nothing_of_an_earlier_message_can_be_taken() {
         let parts = Parts::default();
         let first = parts.begin();
-        assert_eq!(parts.take(first, 3, Side::Behind), Some(2));
+        assert_eq!(parts.take(first, 3, Side::Behind), Some(2..3));
         let second = parts.begin();
         assert_ne!(first, second);
         assert_eq!(parts.take(first, 3, Side::Behind), None);
-        assert_eq!(parts.take(second, 3, Side::Behind), Some(2));
+        assert_eq!(parts.take(second, 3, Side::Behind), Some(2..3));
         assert!(!parts.is_finished(first));
         parts.finish(first);
         assert!(parts.is_finished(first) && !parts.is_finished(second));

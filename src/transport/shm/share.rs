@@ -3,6 +3,7 @@
 use crate::base::id::PeerId;
 use crate::transport::parts::{Parts, Side};
 use crate::transport::shm::Shm;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 /// After so many messages in turn with which a sender did not help ...
@@ -39,8 +40,14 @@ impl Shm {
         Some(self.segment.map.parts(peer.0).begin())
     }
 
-    /// Takes a part: of a message from `peer` at the front, of one to it from behind.
-    pub fn take_part(&mut self, peer: PeerId, serial: u32, count: u32, side: Side) -> Option<u32> {
+    /// Takes parts: of a message from `peer` at the front, of one to it from behind.
+    pub fn take_part(
+        &mut self,
+        peer: PeerId,
+        serial: u32,
+        count: u32,
+        side: Side,
+    ) -> Option<Range<u32>> {
         let parts: &Parts = match side {
             Side::Front => self.segment.map.parts(peer.0),
             Side::Behind if !self.can_fetch(peer) => return None,

@@ -4,13 +4,14 @@
 use super::{lock, Endpoint};
 use crate::base::id::PeerId;
 use crate::transport::parts::{Parts, Side};
+use std::ops::Range;
 
 /// The parts between a receiver and a sender.
 #[derive(Default)]
 pub(super) struct Shared {
     parts: Parts,
-    /// Put by for the sender: of which message, and the index.
-    kept: Vec<(u32, u32)>,
+    /// Put by for the sender: of which message, and the indices.
+    kept: Vec<(u32, Range<u32>)>,
 }
 
 impl Endpoint {
@@ -23,7 +24,13 @@ impl Endpoint {
         Some(shared.parts.begin())
     }
 
-    pub fn take_part(&mut self, peer: PeerId, serial: u32, count: u32, side: Side) -> Option<u32> {
+    pub fn take_part(
+        &mut self,
+        peer: PeerId,
+        serial: u32,
+        count: u32,
+        side: Side,
+    ) -> Option<Range<u32>> {
         let mut net = lock(&self.net);
         let helps = net.chance(300);
         let pair = match side {
@@ -32,12 +39,12 @@ impl Endpoint {
         };
         let shared = net.shared.entry(pair).or_default();
         if side == Side::Behind {
-            let at = shared.kept.iter().position(|&(s, _)| s == serial)?;
+            let at = shared.kept.iter().position(|kept| kept.0 == serial)?;
             return Some(shared.kept.remove(at).1);
         }
         if helps {
             let kept = shared.parts.take(serial, count, Side::Behind);
-            shared.kept.extend(kept.map(|index| (serial, index)));
+            shared.kept.extend(kept.map(|run| (serial, run)));
         }
         shared.parts.take(serial, count, side)
     }
