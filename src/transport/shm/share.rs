@@ -11,13 +11,13 @@ const IN_VAIN: u32 = 4;
 /// ... it is invited to one of so many.
 const SELDOM: u32 = 16;
 
-/// From how many bytes on it pays that two ranks copy. While a message and its copy fit into the receiver's second cache
-/// one copies faster: measured, up to three eighths of it.
+/// From how many bytes on it pays that two ranks copy: measured, an eighth of the second cache. What is shorter one has nearly
+/// copied before the other hears of it.
 pub fn large() -> usize {
     // SAFETY: no memory is involved.
     let cache = unsafe { libc::sysconf(libc::_SC_LEVEL2_CACHE_SIZE) };
     let cache = usize::try_from(cache).ok().filter(|&bytes| bytes > 0);
-    (cache.unwrap_or(1 << 20) / 8 * 3).clamp(128 << 10, 4 << 20)
+    (cache.unwrap_or(1 << 20) / 8).clamp(192 << 10, 4 << 20)
 }
 
 impl Shm {
