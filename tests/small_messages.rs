@@ -5,6 +5,7 @@ use mayfly::base::config::Config;
 use mayfly::base::constant::{handle, ANY_SOURCE, ANY_TAG, THREAD_SINGLE};
 use mayfly::base::id::PeerId;
 use mayfly::engine::{Data, End, Engine, Pattern, Started};
+use mayfly::mpi::request::Completion;
 use mayfly::runtime::calls;
 use mayfly::runtime::process::runtime;
 use mayfly::transport::{Links, Options};
@@ -222,11 +223,10 @@ fn nothing_is_allocated_by_the_calls() {
     let receive = calls::recv_init(rt, to, 64, handle::BYTE, 0, 3, comm).unwrap();
     let send = calls::send_init(rt, from, 64, handle::BYTE, 0, 3, comm).unwrap();
     let counted = allocations(5_000, |_| {
-        calls::startall(rt, &[receive, send]).unwrap();
-        calls::waitall(rt, &[receive, send], |_, end| {
-            assert!(end.error.is_none() && end.keep);
-        })
-        .unwrap();
+        let both = [receive, send];
+        calls::startall(rt, both.as_slice()).unwrap();
+        let mut each = |_, end: Completion| assert!(end.error.is_none() && end.keep);
+        calls::waitall(rt, both.as_slice(), &mut each).unwrap();
     });
     assert_eq!(counted, 0);
     rt.finalize().expect("nothing is under way");

@@ -329,6 +329,23 @@ impl Engine {
         Some(outcome)
     }
 
+    /// Takes the outcome if it is known and a good one: the sender's rank, the tag, the bytes. `Some(None)`: it is not known yet.
+    #[inline]
+    pub fn take_fine(&mut self, ticket: Ticket) -> Option<Option<(u32, i32, u64)>> {
+        let operation = self.core.operations.get(ticket)?;
+        if operation.state != State::Complete {
+            return Some(None);
+        }
+        let Outcome {
+            source, tag, bytes, ..
+        } = operation.outcome;
+        if operation.outcome.end != End::Fine {
+            return None;
+        }
+        self.core.operations.remove(ticket);
+        Some(Some((source, tag, bytes)))
+    }
+
     /// Is it over? Leaves the outcome where it is.
     #[inline]
     pub fn peek(&self, ticket: Ticket) -> Option<Outcome> {

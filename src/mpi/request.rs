@@ -203,6 +203,15 @@ pub fn is_loss(error: Option<&Error>) -> bool {
     error.is_some_and(|e| e.class == Class::ProcAborted)
 }
 
+/// What [`World::take_fine`] found.
+pub enum Found {
+    Fine(Status),
+    /// It is not over.
+    Waits,
+    /// Something else, or its end was not a good one: nothing was done.
+    Other,
+}
+
 /// What is found when a completed request is taken.
 pub enum Taken {
     Completion(Completion),
@@ -355,28 +364,30 @@ impl World {
         }
     }
 
-    /// What a plain send or receive that is over has to say; it is freed. `None`: nothing was done; it is not over, or
-    /// something else.
+    /// Takes a plain send or receive that is over and went well; it is freed.
     #[inline]
-    pub fn take_plain(&mut self, id: RequestId) -> Option<(Status, Option<Error>)> {
+    pub fn take_fine(&mut self, id: RequestId) -> Found {
         let Some(Request::Plain(half)) = self.requests.table.get(id) else {
-            return None;
+            return Found::Other;
         };
-        let said = match half.active {
-            Active::Sent(..) => (Status::EMPTY, None),
-            Active::Ticket(ticket) => {
-                let outcome = self.engine.as_mut()?.test(ticket)?;
-                // Not `told`: this is the plain requests' way, and its copies are to stand here.
-                match half.send {
-                    true => sent(&outcome, half.comm),
-                    false => received(&outcome, half.comm),
-                }
-            }
-            _ => return None,
+        let status = match (&half.active, &mut self.engine) {
+            (Active::Sent(..), _) => Status::EMPTY,
+            (&Active::Ticket(ticket), Some(engine)) => match engine.take_fine(ticket) {
+                None => return Found::Other,
+                Some(None) => return Found::Waits,
+                Some(Some(_)) if half.send => Status::EMPTY,
+                Some(Some((source, tag, bytes))) => Status {
+                    source: source as i32,
+                    tag,
+                    bytes,
+                    ..Status::EMPTY
+                },
+            },
+            _ => return Found::Other,
         };
         // Nothing in it is to be dropped, which the compiler cannot see.
         std::mem::forget(self.requests.table.remove(id));
-        Some(said)
+        Found::Fine(status)
     }
 
     /// Of a plain send or receive: is it over?
@@ -388,15 +399,6 @@ impl World {
                 _ => None,
             },
             _ => None,
-        }
-    }
-
-    /// Is it a plain send or receive for which [`World::take_plain`] found no end?
-    #[inline]
-    pub fn is_plain(&self, id: RequestId) -> bool {
-        match self.requests.table.get(id) {
-            Some(Request::Plain(half)) => matches!(half.active, Active::Ticket(_)),
-            _ => false,
         }
     }
 
@@ -503,7 +505,7 @@ impl World {
     }
 
     /// Has one of these ended because its peer is gone?
-    pub fn any_lost(&self, ids: &[RequestId]) -> bool {
+    pub fn any_lost(&self, mut ids: impl Iterator<Item = RequestId>) -> bool {
         let Some(engine) = self.engine.as_ref().filter(|e| e.core.parted) else {
             return false;
         };
@@ -514,7 +516,7 @@ impl World {
                 .peek(*ticket)
                 .is_some_and(|o| matches!(o.end, End::Lost(_))),
         };
-        ids.iter().any(|&id| match self.requests.table.get(id) {
+        ids.any(|id| match self.requests.table.get(id) {
             Some(Request::Plain(plain)) => half(plain),
             Some(Request::Pair(halves, _)) => halves.iter().any(half),
             Some(Request::Persistent(persistent)) => persistent.active.as_ref().is_some_and(half),

@@ -3,7 +3,6 @@
 //! When a call that completes several has an error in any of them, each status carries its own code and the call
 //! itself raises MPI_ERR_IN_STATUS.
 
-use crate::abi::array::Array;
 use crate::abi::convert::*;
 use crate::abi::entry;
 use crate::abi::kinds::{Abi, Handle};
@@ -13,37 +12,68 @@ use crate::base::id::RequestId;
 use crate::mpi::request::Completion;
 use crate::mpi::Status;
 use crate::runtime::calls::{self, End, TestAny};
-use crate::runtime::Runtime;
 use std::ffi::c_int;
+
+/// A program's array of requests.
+struct Handles<R> {
+    first: *mut R,
+    count: usize,
+}
+
+impl<R> Clone for Handles<R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R> Copy for Handles<R> {}
+
+impl<R: Handle<Id = RequestId> + Copy> calls::Handles for Handles<R> {
+    #[inline(always)]
+    fn count(self) -> usize {
+        self.count
+    }
+
+    #[inline(always)]
+    fn id(self, index: usize) -> RequestId {
+        debug_assert!(index < self.count);
+        // SAFETY: within the array, which is valid by the contract of [`Requests::new`].
+        unsafe { self.first.add(index).read().id() }
+    }
+}
 
 /// The requests of a call and where their statuses go.
 struct Requests<A: Abi> {
-    handles: *mut A::Request,
-    ids: Array<RequestId>,
+    handles: Handles<A::Request>,
     statuses: *mut A::Status,
     failed: Option<Error>,
 }
 
 impl<A: Abi> Requests<A> {
     /// # Safety
-    /// `handles` is null or valid for `count` handles, `statuses` is MPI_STATUSES_IGNORE, null or valid for as many.
+    /// `handles` is null or valid for `count` handles while the call runs, `statuses` is MPI_STATUSES_IGNORE, null or valid
+    /// for as many.
+    #[inline]
     unsafe fn new(
         count: c_int,
         handles: *mut A::Request,
         statuses: *mut A::Status,
     ) -> Result<Requests<A>> {
         let count = length_of_count(count, "count")?;
-        // SAFETY: the caller's contract.
-        let ids = unsafe { mapped(handles.cast_const(), count, "array_of_requests", Handle::id)? };
+        need_array(handles, count, "array_of_requests")?;
+        let handles = Handles {
+            first: handles,
+            count,
+        };
         Ok(Requests {
             handles,
-            ids,
             statuses,
             failed: None,
         })
     }
 
     /// The place of the status at `index`.
+    #[inline(always)]
     fn place(&self, index: usize) -> *mut A::Status {
         if self.statuses.is_null() || is_ignore::<A>(self.statuses) {
             return self.statuses;
@@ -62,7 +92,7 @@ impl<A: Abi> Requests<A> {
         // SAFETY: `index` is below the handles' count and `slot` below the statuses' by the callers; valid by contract.
         unsafe {
             if !keep {
-                clear(self.handles.add(index));
+                clear(self.handles.first.add(index));
             }
             status_out::<A>(self.place(slot), &status);
             if error.is_some() && self.failed.is_none() {
@@ -79,6 +109,7 @@ impl<A: Abi> Requests<A> {
     }
 
     /// The call's own result.
+    #[inline]
     fn finish(self) -> Result<()> {
         match self.failed {
             None => Ok(()),
@@ -87,6 +118,24 @@ impl<A: Abi> Requests<A> {
                 Err(Error::new(Class::InStatus, detail).on(error.object))
             }
         }
+    }
+}
+
+impl<A: Abi> calls::Listener for Requests<A> {
+    #[inline(always)]
+    fn fine(&mut self, index: usize, status: Status) {
+        if self.failed.is_some() {
+            return self.done(index, index, Completion::freed(status, None));
+        }
+        // SAFETY: as in `done`.
+        unsafe {
+            clear(self.handles.first.add(index));
+            status_out::<A>(self.place(index), &status);
+        }
+    }
+
+    fn told(&mut self, index: usize, completion: Completion) {
+        self.done(index, index, completion);
     }
 }
 
@@ -186,10 +235,7 @@ pub unsafe fn waitall<A: Abi>(
     entry::call::<A>("MPI_Waitall", of_none, |rt| {
         // SAFETY: the caller's contract.
         let mut all = unsafe { Requests::<A>::new(count, requests, statuses)? };
-        let ids = std::mem::replace(&mut all.ids, Array::from_fn(0, |_| RequestId(0)));
-        calls::waitall(rt, &ids, |index, completion| {
-            all.done(index, index, completion)
-        })?;
+        calls::waitall(rt, all.handles, &mut all)?;
         all.finish()
     })
 }
@@ -208,10 +254,7 @@ unsafe fn all<A: Abi>(
         need(flag, "flag")?;
         // SAFETY: the caller's contract.
         let mut all = unsafe { Requests::<A>::new(count, requests, statuses)? };
-        let ids = std::mem::replace(&mut all.ids, Array::from_fn(0, |_| RequestId(0)));
-        let done = calls::testall(rt, &ids, end, |index, completion| {
-            all.done(index, index, completion)
-        })?;
+        let done = calls::testall(rt, all.handles, end, &mut all)?;
         // SAFETY: not null, so valid by contract.
         unsafe { flag.write(done.into()) };
         all.finish()
@@ -247,7 +290,7 @@ pub unsafe fn waitany<A: Abi>(
         // SAFETY: the caller's contract; `index` is not null.
         unsafe {
             let all = Requests::<A>::new(count, requests, status)?;
-            match calls::waitany(rt, &all.ids)? {
+            match calls::waitany(rt, all.handles)? {
                 Some((i, completion)) => {
                     index.write(i as c_int);
                     one::<A>(requests.add(i), status, completion)
@@ -278,11 +321,8 @@ unsafe fn any<A: Abi>(
         need(flag, "flag")?;
         // SAFETY: the caller's contract; neither is null.
         unsafe {
-            let count = length_of_count(count, "count")?;
-            // Not copied first: this is often called while nothing comes.
-            let handles = slice(requests.cast_const(), count, "array_of_requests")?;
-            let ids = handles.iter().map(|handle| handle.id());
-            let (i, done, completion) = match calls::testany(rt, ids, end)? {
+            let all = Requests::<A>::new(count, requests, status)?;
+            let (i, done, completion) = match calls::testany(rt, all.handles, end)? {
                 TestAny::Completed(i, completion) => (i as c_int, true, Some(completion)),
                 TestAny::NoneActive => (UNDEFINED, true, None),
                 TestAny::NotYet => (UNDEFINED, false, None),
@@ -326,13 +366,11 @@ pub unsafe fn testany<A: Abi>(
     }
 }
 
-type Some_ = fn(&Runtime, &[RequestId]) -> Result<Option<Vec<(usize, Completion)>>>;
-
 /// # Safety
 /// As [`waitsome`].
 unsafe fn some<A: Abi>(
     name: &'static str,
-    run: Some_,
+    (wait, end): (bool, End),
     incount: c_int,
     requests: *mut A::Request,
     outcount: *mut c_int,
@@ -344,8 +382,8 @@ unsafe fn some<A: Abi>(
         // SAFETY: the caller's contract; `outcount` is not null.
         unsafe {
             let mut all = Requests::<A>::new(incount, requests, statuses)?;
-            need_array(indices, all.ids.len(), "array_of_indices")?;
-            let Some(found) = run(rt, &all.ids)? else {
+            need_array(indices, all.handles.count, "array_of_indices")?;
+            let Some(found) = calls::some(rt, all.handles, wait, end)? else {
                 outcount.write(UNDEFINED);
                 return Ok(());
             };
@@ -374,7 +412,7 @@ pub unsafe fn waitsome<A: Abi>(
     unsafe {
         some::<A>(
             "MPI_Waitsome",
-            calls::waitsome,
+            (true, calls::take),
             incount,
             requests,
             outcount,
@@ -399,7 +437,7 @@ pub unsafe fn testsome<A: Abi>(
     unsafe {
         some::<A>(
             "MPI_Testsome",
-            calls::testsome,
+            (false, calls::take),
             incount,
             requests,
             outcount,
@@ -415,17 +453,9 @@ pub unsafe fn testsome<A: Abi>(
 /// The array is null or valid for `count` entries.
 pub unsafe fn startall<A: Abi>(count: c_int, requests: *mut A::Request) -> c_int {
     entry::call::<A>("MPI_Startall", of_none, |rt| {
-        let count = length_of_count(count, "count")?;
         // SAFETY: the caller's contract.
-        let ids = unsafe {
-            mapped(
-                requests.cast_const(),
-                count,
-                "array_of_requests",
-                Handle::id,
-            )?
-        };
-        calls::startall(rt, &ids)
+        let all = unsafe { Requests::<A>::new(count, requests, std::ptr::null_mut())? };
+        calls::startall(rt, all.handles)
     })
 }
 
@@ -475,7 +505,7 @@ pub unsafe fn request_get_status_some<A: Abi>(
     unsafe {
         some::<A>(
             "MPI_Request_get_status_some",
-            calls::looksome,
+            (false, calls::look),
             incount,
             requests.cast_mut(),
             outcount,

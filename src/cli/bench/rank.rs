@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 use mayfly::base::constant::handle::{BYTE, COMM_WORLD, FLOAT, SUM};
 use mayfly::base::error::Result;
+use mayfly::mpi::request::Completion;
 use mayfly::runtime::process::runtime;
 use mayfly::runtime::{calls, Runtime};
 use std::io::Write;
@@ -221,7 +222,13 @@ impl Rank {
             _ => calls::irecv(rt, into, bytes, BYTE, 0, 2, COMM_WORLD),
         };
         let requests = (0..WINDOW).map(request).collect::<Result<Vec<_>>>()?;
-        calls::waitall(rt, &requests, |_, _| ())?;
+        let mut end = Ok(());
+        calls::waitall(rt, requests.as_slice(), &mut |_, one: Completion| {
+            if let Some(error) = one.error {
+                end = Err(error);
+            }
+        })?;
+        end?;
         let mut answer = 0u8;
         let answer = std::ptr::from_mut(&mut answer);
         match self.rank {

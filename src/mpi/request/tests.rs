@@ -70,14 +70,14 @@ fn a_loss_ends_what_it_makes_hopeless_and_nothing_else() {
     let own = receive(&mut w, handle::COMM_SELF, ANY_SOURCE);
     let all = [living, dead, any, own];
     w.progress();
-    assert!(!w.any_lost(&all));
+    assert!(!w.any_lost(all.iter().copied()));
     sim.kill(PeerId(2));
     while !w.request_state(dead).expect("it exists").0 {
         w.progress();
     }
     let over = all.map(|id| w.request_state(id).expect("it exists").0);
     assert_eq!(over, [false, true, true, false]);
-    assert!(w.any_lost(&all) && !w.any_lost(&[living, own]));
+    assert!(w.any_lost(all.iter().copied()) && !w.any_lost([living, own].into_iter()));
     assert_eq!(class(&mut w, dead), Some(Class::ProcAborted));
     assert_eq!(class(&mut w, any), Some(Class::ProcAborted));
     let late = receive(&mut w, handle::COMM_WORLD, ANY_SOURCE);

@@ -3,7 +3,7 @@
 
 use crate::base::error::{Class, Error, Result};
 use crate::base::id::RequestId;
-use crate::mpi::request::{is_loss, Completion, Generalized, Request, Taken};
+use crate::mpi::request::{is_loss, Completion, Found, Generalized, Request, Taken};
 use crate::mpi::{Status, World};
 use crate::runtime::Runtime;
 
@@ -67,17 +67,47 @@ pub fn look(rt: &Runtime, request: RequestId) -> Result<Completion> {
 /// The request's end, if it is over.
 #[inline]
 fn ended(w: &mut World, request: RequestId) -> Option<Result<Taken>> {
-    if let Some((status, error)) = w.take_plain(request) {
-        return Some(Ok(Taken::Completion(Completion::freed(status, error))));
+    match w.take_fine(request) {
+        Found::Fine(status) => Some(Ok(Taken::Completion(Completion::freed(status, None)))),
+        Found::Waits => None,
+        Found::Other => match w.request_state(request) {
+            Ok((true, _)) => Some(w.take_request(request)),
+            Ok((false, _)) => None,
+            Err(error) => Some(Err(error)),
+        },
     }
-    if w.is_plain(request) {
-        return None;
+}
+
+/// A program's array of requests, read where it lies.
+pub trait Handles: Copy {
+    fn count(self) -> usize;
+    fn id(self, index: usize) -> RequestId;
+
+    /// From the one at `index` on.
+    fn from(self, index: usize) -> impl Iterator<Item = RequestId> + Clone {
+        (index..self.count()).map(move |index| self.id(index))
     }
-    match w.request_state(request) {
-        Ok((true, _)) => Some(w.take_request(request)),
-        Ok((false, _)) => None,
-        Err(error) => Some(Err(error)),
+
+    fn all(self) -> impl Iterator<Item = RequestId> + Clone {
+        self.from(0)
     }
+}
+
+impl Handles for &[RequestId] {
+    fn count(self) -> usize {
+        self.len()
+    }
+
+    fn id(self, index: usize) -> RequestId {
+        self[index]
+    }
+}
+
+/// Whom the ends of requests are told, by their index; then the handle may be overwritten.
+pub trait Listener {
+    /// It went well, and its handle is no more.
+    fn fine(&mut self, index: usize, status: Status);
+    fn told(&mut self, index: usize, completion: Completion);
 }
 
 /// Waits for one request; null and inactive ones are complete and empty.
@@ -99,59 +129,68 @@ pub fn test(rt: &Runtime, request: RequestId) -> Result<Option<Completion>> {
     }
 }
 
-/// Waits for all; `each` is told of every one, in order. When one has failed because its peer is gone, the others are
+impl<F: FnMut(usize, Completion)> Listener for F {
+    fn fine(&mut self, index: usize, status: Status) {
+        self(index, Completion::freed(status, None));
+    }
+
+    fn told(&mut self, index: usize, completion: Completion) {
+        self(index, completion);
+    }
+}
+
+/// Waits for all, and tells of every one, in order. When one has failed because its peer is gone, the others are
 /// not waited for, which might be for ever: those that are not over keep their handles, with MPI_ERR_PENDING.
-pub fn waitall(
-    rt: &Runtime,
-    requests: &[RequestId],
-    mut each: impl FnMut(usize, Completion),
-) -> Result<()> {
-    rt.with(|w| requests.iter().try_for_each(|&r| w.check_request(r)))?;
+#[inline]
+pub fn waitall(rt: &Runtime, requests: impl Handles, tell: &mut impl Listener) -> Result<()> {
+    rt.with(|w| requests.all().try_for_each(|r| w.check_request(r)))?;
     let (mut vain, mut index) = (false, 0);
-    while index < requests.len() {
+    while index < requests.count() {
         // Those that are over already, one after the other, without a look at the links in between.
-        index = rt.with(|w| take_ended(w, requests, index, &mut vain, &mut each))?;
-        let Some(&request) = requests.get(index) else {
+        index = rt.with(|w| take_ended(w, requests, index, &mut vain, tell))?;
+        if index == requests.count() {
             break;
-        };
+        }
+        let request = requests.id(index);
         let end = rt.until(|w| match ended(w, request) {
             Some(end) => Some(Some(end)),
             None => {
-                vain = vain || w.any_lost(&requests[index..]);
+                vain = vain || w.any_lost(requests.from(index));
                 vain.then_some(None)
             }
         });
         let completion = end.map_or_else(|| Ok(pending()), |end| end.map(finish))?;
         vain |= is_loss(completion.error.as_ref());
-        each(index, completion);
+        tell.told(index, completion);
         index += 1;
     }
     Ok(())
 }
 
-/// Tells `each` of those from `index` on that are over, up to the first that is not, or for which user code has to be
-/// asked: its index.
+/// Tells of those from `index` on that are over, up to the first that is not, or for which user code has to be asked: its
+/// index.
 #[inline]
 fn take_ended(
     w: &mut World,
-    requests: &[RequestId],
+    requests: impl Handles,
     mut index: usize,
     vain: &mut bool,
-    each: &mut impl FnMut(usize, Completion),
+    tell: &mut impl Listener,
 ) -> Result<usize> {
-    while let Some(&request) = requests.get(index) {
-        if let Some((status, error)) = w.take_plain(request) {
-            *vain |= is_loss(error.as_ref());
-            each(index, Completion::freed(status, error));
-            index += 1;
-            continue;
-        }
-        if !w.request_state(request)?.0 || w.asks_user(request) {
-            break;
-        }
-        if let Taken::Completion(completion) = w.take_request(request)? {
-            *vain |= is_loss(completion.error.as_ref());
-            each(index, completion);
+    while index < requests.count() {
+        let request = requests.id(index);
+        match w.take_fine(request) {
+            Found::Fine(status) => tell.fine(index, status),
+            Found::Waits => break,
+            Found::Other => {
+                if !w.request_state(request)?.0 || w.asks_user(request) {
+                    break;
+                }
+                if let Taken::Completion(completion) = w.take_request(request)? {
+                    *vain |= is_loss(completion.error.as_ref());
+                    tell.told(index, completion);
+                }
+            }
         }
         index += 1;
     }
@@ -172,29 +211,36 @@ fn pending() -> Completion {
     }
 }
 
-/// If all are complete, tells `each` of every one; otherwise touches none.
+/// If all are complete, tells of every one; otherwise touches none.
 pub fn testall(
     rt: &Runtime,
-    requests: &[RequestId],
+    requests: impl Handles,
     end: End,
-    mut each: impl FnMut(usize, Completion),
+    tell: &mut impl Listener,
 ) -> Result<bool> {
-    let all = |w: &mut World| -> Result<bool> {
-        for &request in requests {
-            if !w.request_state(request)?.0 {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    };
-    if !rt.with(all)? {
-        rt.poke();
-        if !rt.with(all)? {
+    let mut all = Ok(true);
+    rt.attempt(|w| {
+        all = are_over(w, requests);
+        !matches!(all, Ok(false))
+    });
+    if !all? {
+        return Ok(false);
+    }
+    for index in 0..requests.count() {
+        tell.told(index, end(rt, requests.id(index))?);
+    }
+    Ok(true)
+}
+
+fn are_over(w: &World, requests: impl Handles) -> Result<bool> {
+    for request in requests.all() {
+        let over = match w.plain_state(request) {
+            Some(over) => over,
+            None => w.request_state(request)?.0,
+        };
+        if !over {
             return Ok(false);
         }
-    }
-    for (index, &request) in requests.iter().enumerate() {
-        each(index, end(rt, request)?);
     }
     Ok(true)
 }
@@ -223,8 +269,8 @@ fn any(w: &mut World, requests: impl Iterator<Item = RequestId>) -> Result<Any> 
 }
 
 /// Waits for one of them; `None` when none is active.
-pub fn waitany(rt: &Runtime, requests: &[RequestId]) -> Result<Option<(usize, Completion)>> {
-    let index = rt.until(|w| match any(w, requests.iter().copied()) {
+pub fn waitany(rt: &Runtime, requests: impl Handles) -> Result<Option<(usize, Completion)>> {
+    let index = rt.until(|w| match any(w, requests.all()) {
         Ok(Any::Found(index)) => Some(Ok(Some(index))),
         Ok(Any::NoneActive) => Some(Ok(None)),
         Ok(Any::NotYet) => None,
@@ -232,7 +278,7 @@ pub fn waitany(rt: &Runtime, requests: &[RequestId]) -> Result<Option<(usize, Co
     })?;
     match index {
         None => Ok(None),
-        Some(index) => Ok(Some((index, take(rt, requests[index])?))),
+        Some(index) => Ok(Some((index, take(rt, requests.id(index))?))),
     }
 }
 
@@ -244,67 +290,45 @@ pub enum TestAny {
 }
 
 /// Is one of them complete?
-pub fn testany(
-    rt: &Runtime,
-    mut requests: impl Iterator<Item = RequestId> + Clone,
-    end: End,
-) -> Result<TestAny> {
+pub fn testany(rt: &Runtime, requests: impl Handles, end: End) -> Result<TestAny> {
     let mut look = Ok(Any::NotYet);
     rt.attempt(|w| {
-        look = any(w, requests.clone());
+        look = any(w, requests.all());
         !matches!(look, Ok(Any::NotYet))
     });
     Ok(match look? {
-        Any::Found(index) => match requests.nth(index) {
-            Some(request) => TestAny::Completed(index, end(rt, request)?),
-            None => TestAny::NotYet,
-        },
+        Any::Found(index) => TestAny::Completed(index, end(rt, requests.id(index))?),
         Any::NoneActive => TestAny::NoneActive,
         Any::NotYet => TestAny::NotYet,
     })
 }
 
-/// All that are complete now; `None` when none is active.
-fn some(
+/// All that are complete now, or (`wait`) at least one; `None` when none is active.
+pub fn some(
     rt: &Runtime,
-    requests: &[RequestId],
+    requests: impl Handles,
     wait: bool,
     end: End,
 ) -> Result<Option<Vec<(usize, Completion)>>> {
     let first = if wait {
-        rt.until(|w| match any(w, requests.iter().copied()) {
+        rt.until(|w| match any(w, requests.all()) {
             Ok(Any::NotYet) => None,
             other => Some(other),
         })?
     } else {
         rt.poke();
-        rt.with(|w| any(w, requests.iter().copied()))?
+        rt.with(|w| any(w, requests.all()))?
     };
     if let Any::NoneActive = first {
         return Ok(None);
     }
     let mut found = Vec::new();
-    for (index, &request) in requests.iter().enumerate() {
+    for (index, request) in requests.all().enumerate() {
         if rt.with(|w| w.request_state(request))? == (true, true) {
             found.push((index, end(rt, request)?));
         }
     }
     Ok(Some(found))
-}
-
-/// Waits for at least one and takes all that are complete; `None` when none is active.
-pub fn waitsome(rt: &Runtime, requests: &[RequestId]) -> Result<Option<Vec<(usize, Completion)>>> {
-    some(rt, requests, true, take)
-}
-
-/// Takes all that are complete; `None` when none is active.
-pub fn testsome(rt: &Runtime, requests: &[RequestId]) -> Result<Option<Vec<(usize, Completion)>>> {
-    some(rt, requests, false, take)
-}
-
-/// Looks at all that are complete; `None` when none is active.
-pub fn looksome(rt: &Runtime, requests: &[RequestId]) -> Result<Option<Vec<(usize, Completion)>>> {
-    some(rt, requests, false, look)
 }
 
 /// Complete? Leaves the request as it is.
@@ -345,12 +369,8 @@ pub fn start(rt: &Runtime, request: RequestId) -> Result<()> {
 }
 
 /// Starts several.
-pub fn startall(rt: &Runtime, requests: &[RequestId]) -> Result<()> {
-    rt.with(|w| {
-        requests
-            .iter()
-            .try_for_each(|&request| w.start_request(request))
-    })
+pub fn startall(rt: &Runtime, requests: impl Handles) -> Result<()> {
+    rt.with(|w| requests.all().try_for_each(|r| w.start_request(r)))
 }
 
 /// A request whose completion the program itself declares.
