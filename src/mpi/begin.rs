@@ -33,6 +33,7 @@ impl World {
                 local_context: context,
                 collectives: 0,
                 boards: Showing::default(),
+                nodes: None,
                 attributes: Attributes::default(),
                 topology: None,
                 name: name.to_string(),

@@ -1,10 +1,12 @@
 //! The boards of a communicator: how its members agree to use them. After a few blocking collectives they tell each
-//! other, by an ordinary allgather, which board each gives; only if all do, and see all others' memory, boards are used.
+//! other, by an ordinary allgather, which board each gives, and whose memory each sees; only if all that share a machine do,
+//! boards are used: by all members, or among those of each node.
 
 use crate::base::error::Result;
 use crate::base::id::CommId;
 use crate::mpi::collective::shown::Reach;
 use crate::mpi::comm::Comm;
+use crate::mpi::nodes::{self, Nodes};
 use crate::mpi::World;
 use crate::transport::{Boards, Offer, BOARD_PHASES};
 
@@ -12,14 +14,14 @@ use crate::transport::{Boards, Offer, BOARD_PHASES};
 const FIRST: i32 = 3;
 /// Then as many more, if not all members had a board to give.
 const AGAIN: i32 = 1000;
-/// Members of a communicator that uses boards: all look at all.
+/// Members of a communicator, or of a node of it, that use boards: all look at all.
 pub const MOST: u32 = 64;
 /// Phases that every blocking collective takes of the boards' numbers, however many it uses: ranks count alike even if one
 /// finds its arguments wrong.
 pub const PHASES: u32 = BOARD_PHASES as u32;
 /// Bytes of an offer on its way.
-pub const OFFER: usize = 16;
-/// In the second word of an offer: this rank can read every member's memory.
+pub const OFFER: usize = 24;
+/// In the second word of an offer: this rank can read the memory of every member of its node.
 const FETCH: u64 = 1 << 63;
 
 /// How far a communicator has come with boards.
@@ -29,6 +31,8 @@ pub enum Showing {
     /// The members are telling each other.
     Meeting(Option<Offer>),
     Ready(Box<Boards>),
+    /// There will be none.
+    Never,
     /// In use by the collective under way.
     Lent,
 }
@@ -40,16 +44,6 @@ impl Default for Showing {
 }
 
 impl Showing {
-    /// What boards can do for the next blocking collective.
-    pub fn reach(&self) -> Option<Reach> {
-        match self {
-            Showing::Ready(boards) => Some(Reach {
-                fetch: boards.fetch,
-            }),
-            _ => None,
-        }
-    }
-
     /// Lends the boards to a collective.
     pub fn lend(&mut self) -> Option<Box<Boards>> {
         match std::mem::replace(self, Showing::Lent) {
@@ -58,6 +52,23 @@ impl Showing {
                 *self = other;
                 None
             }
+        }
+    }
+}
+
+impl Comm {
+    /// What boards can do for its next blocking collective.
+    pub fn reach(&self) -> Option<Reach<'_>> {
+        match (&self.nodes, &self.boards) {
+            (Some(nodes), _) => Some(Reach {
+                fetch: nodes.fetch,
+                nodes: Some(nodes),
+            }),
+            (None, Showing::Ready(boards)) => Some(Reach {
+                fetch: boards.fetch,
+                nodes: None,
+            }),
+            _ => None,
         }
     }
 }
@@ -71,7 +82,7 @@ impl World {
             return false;
         };
         match on.boards {
-            Showing::Untried(before) if before >= FIRST => near && is_fit(on),
+            Showing::Untried(before) if before >= FIRST => is_fit(on, near),
             Showing::Untried(before) => {
                 on.boards = Showing::Untried(before + 1);
                 false
@@ -86,25 +97,31 @@ impl World {
     /// Those of a communicator that does not exist.
     pub fn offer_boards(&mut self, comm: CommId) -> Result<([u8; OFFER], usize)> {
         let on = self.comms.get_mut(comm)?;
-        let mut words = [0u64; 2];
+        let (size, rank) = (on.size(), on.rank);
+        let mut words = [0u64; OFFER / 8];
+        words[2] = nodes::mark([rank].into_iter());
         let mut mine = None;
         if let Some(engine) = &mut self.engine {
-            let links = &mut engine.links;
-            if on.group.members.iter().all(|&peer| links.shows_to(peer)) {
+            let (links, members) = (&mut engine.links, &on.group.members);
+            let shows: Vec<u32> = (0..size)
+                .filter(|&r| links.shows_to(members[r as usize]))
+                .collect();
+            if (2..=MOST as usize).contains(&shows.len()) {
                 mine = links.offer_board();
             }
             if let Some(offer) = mine {
-                let fetch = on.group.members.iter().all(|&peer| links.can_fetch(peer));
+                let fetch = shows.iter().all(|&r| links.can_fetch(members[r as usize]));
                 words[0] = u64::from(offer.index) + 1;
                 words[1] = offer.base | if fetch { FETCH } else { 0 };
             }
+            words[2] = nodes::mark(shows.into_iter());
         }
-        let size = on.size() as usize;
         on.boards = Showing::Meeting(mine);
         let mut bytes = [0; OFFER];
-        bytes[..8].copy_from_slice(&words[0].to_le_bytes());
-        bytes[8..].copy_from_slice(&words[1].to_le_bytes());
-        Ok((bytes, size))
+        for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
+            to.copy_from_slice(&word.to_le_bytes());
+        }
+        Ok((bytes, size as usize))
     }
 
     /// All members' offers have come, by rank; `None`: they could not.
@@ -120,30 +137,42 @@ impl World {
         let Some(engine) = &mut self.engine else {
             return Ok(());
         };
-        let word = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_le_bytes);
-        let mut all = Vec::with_capacity(on.group.members.len());
-        let mut fetch = true;
-        for (bytes, &peer) in offers
+        let words = |bytes: &[u8]| {
+            let mut words = bytes.chunks_exact(8);
+            [(); OFFER / 8].map(|()| {
+                let word = words.next().and_then(|word| word.try_into().ok());
+                word.map_or(0, u64::from_le_bytes)
+            })
+        };
+        let offers: Vec<_> = offers
             .unwrap_or(&[])
             .chunks_exact(OFFER)
-            .zip(&on.group.members)
-        {
-            let (index, base) = (word(&bytes[..8]), word(&bytes[8..]));
-            fetch &= base & FETCH != 0;
-            if index > 0 {
-                let offer = Offer {
-                    index: (index - 1) as u32,
-                    base: base & !FETCH,
-                };
-                all.push((peer, offer));
+            .map(words)
+            .collect();
+        let mut joined = None;
+        match Meeting::of(&offers) {
+            Meeting::Vain => {}
+            Meeting::Alone => on.boards = Showing::Never,
+            Meeting::Nodes(nodes) => {
+                let (node, me) = nodes.place(on.rank);
+                let ranks = nodes.members(node).iter();
+                let all: Vec<_> = ranks
+                    .map(|&rank| {
+                        (
+                            on.group.members[rank as usize],
+                            offer(&offers[rank as usize]),
+                        )
+                    })
+                    .collect();
+                if all.len() > 1 {
+                    joined = engine.links.join_boards(me as usize, &all, nodes.fetch);
+                }
+                on.boards = Showing::Never;
+                if nodes.count() > 1 {
+                    on.nodes = Some(Box::new(nodes));
+                }
             }
         }
-        let complete = all.len() == on.group.members.len();
-        let me = on.rank as usize;
-        let joined = match complete {
-            true => engine.links.join_boards(me, &all, fetch),
-            false => None,
-        };
         match (joined, mine) {
             (Some(boards), _) => on.boards = Showing::Ready(Box::new(boards)),
             (None, Some(offer)) => engine.links.withdraw_board(offer),
@@ -172,7 +201,44 @@ impl World {
     }
 }
 
+/// What came of a meeting; all members find the same.
+enum Meeting {
+    Nodes(Nodes),
+    /// No two members share memory.
+    Alone,
+    /// They do not agree, or some that share memory have no board to give.
+    Vain,
+}
+
+impl Meeting {
+    /// From what each member told.
+    fn of(offers: &[[u64; OFFER / 8]]) -> Meeting {
+        let marks: Vec<u64> = offers.iter().map(|words| words[2]).collect();
+        let Some(mut nodes) = Nodes::of(&marks).filter(|nodes| nodes.count() > 0) else {
+            return Meeting::Vain;
+        };
+        let shared = nodes.all().filter(|ranks| ranks.len() > 1).flatten();
+        let shared: Vec<_> = shared.map(|&rank| &offers[rank as usize]).collect();
+        if shared.is_empty() {
+            return Meeting::Alone;
+        }
+        if shared.iter().any(|words| words[0] == 0) {
+            return Meeting::Vain;
+        }
+        nodes.fetch = shared.iter().all(|words| words[1] & FETCH != 0);
+        Meeting::Nodes(nodes)
+    }
+}
+
+fn offer(&[index, base, _]: &[u64; OFFER / 8]) -> Offer {
+    Offer {
+        index: index.wrapping_sub(1) as u32,
+        base: base & !FETCH,
+    }
+}
+
 /// May boards serve this communicator at all? All members answer alike.
-fn is_fit(on: &Comm) -> bool {
-    on.remote.is_none() && (2..=MOST).contains(&on.size())
+fn is_fit(on: &Comm, near: bool) -> bool {
+    let size = on.size();
+    on.remote.is_none() && size >= 2 && (size <= MOST || !near)
 }

@@ -224,10 +224,14 @@ impl Port for Channel<'_> {
 }
 
 impl Channel<'_> {
-    /// A member has left a collective, because it ended or another one did: none succeeds any more.
+    /// A member, by its place among those with boards, has left a collective, because it ended or another one did: none
+    /// succeeds any more.
     #[cold]
     fn left(&mut self, rank: u32, error: Error) -> Error {
-        let peer = self.lane.group.members[rank as usize];
+        let Some(boards) = &self.lane.boards else {
+            return error;
+        };
+        let peer = boards.peer(rank);
         let (context, local) = (self.lane.context, self.lane.local_context);
         match error.class {
             Class::ProcAborted => comm::sever(self.engine, context, local, peer),

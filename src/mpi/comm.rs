@@ -9,6 +9,7 @@ use crate::mpi::attribute::Attributes;
 use crate::mpi::boards::Showing;
 use crate::mpi::group::Group;
 use crate::mpi::info::Info;
+use crate::mpi::nodes::Nodes;
 use crate::mpi::topology::Topology;
 use std::sync::Arc;
 
@@ -42,6 +43,8 @@ pub struct Comm {
     pub collectives: u32,
     /// Where its members show each other what collectives bring.
     pub boards: Showing,
+    /// Its members are on several machines, and some share one. Only with what [`Showing`] says of boards, or alone on a machine.
+    pub nodes: Option<Box<Nodes>>,
     pub attributes: Attributes,
     pub topology: Option<Topology>,
     pub name: String,

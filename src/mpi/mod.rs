@@ -11,6 +11,7 @@ pub mod datatype;
 pub mod errhandler;
 pub mod group;
 pub mod info;
+pub mod nodes;
 pub mod op;
 pub mod progress;
 pub mod pt2pt;

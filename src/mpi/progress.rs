@@ -216,21 +216,23 @@ impl World {
             size: on.size(),
             remote: on.remote.as_ref().map(|g| g.size() as u32),
         };
+        let mut flight = self.idle.take(on, tag);
+        let on = self.comms.get(comm)?;
         let reach = match blocking {
-            true => on.boards.reach(),
+            true => on.reach(),
             false => None,
         };
-        let mut flight = self.idle.take(on, tag);
+        let has_boards = reach.is_some();
         let mut call = Call {
             world: self,
             place,
-            topology: self.comms.get(comm)?.topology.as_ref(),
+            topology: on.topology.as_ref(),
             limits: &self.limits,
             reach,
             s: &mut flight.running.schedule,
         };
         let built = build(&mut call);
-        if reach.is_some() {
+        if has_boards {
             let shows = built.is_ok() && flight.running.schedule.shows;
             self.lend_boards(comm, shows, &mut flight)?;
         }

@@ -27,7 +27,7 @@ const LOOKS: Duration = Duration::from_secs(2);
 
 /// A look of so much effort, one at sockets or at a device that is the kernel's, may share the processor with who does the
 /// work looked for: a kernel's thread, or the peer, which the kernel often wakes where the message was sent. Of a peer
-/// without shared memory nothing tells where it runs.
+/// without shared memory nothing tells where it runs, nor of one that waits for such a peer.
 const DEAR: u32 = 4;
 
 /// Looks at a time, where nobody else wants in.
@@ -145,7 +145,8 @@ impl Runtime {
             spins
         };
         let yields = self.patience.yields.load(Ordering::Relaxed);
-        let (mut idle, mut looks, mut crowded, mut woke) = (0u32, 0u32, false, false);
+        let (mut idle, mut looks, mut crowded, mut woke, mut far) =
+            (0u32, 0u32, false, false, false);
         let several = if self.gate.is_shared() || spins < SEVERAL {
             1
         } else {
@@ -173,6 +174,7 @@ impl Runtime {
                         std::hint::spin_loop();
                     }
                 }
+                far = !world.limits.near;
                 woke = world.engine.as_mut().is_some_and(|e| e.links.has_woken());
                 Look::Nothing(effort)
             });
@@ -200,7 +202,7 @@ impl Runtime {
                         }
                         // What is dear enough to be the kernel's own work lets the kernel's threads by.
                         let due = looks == EARLY || looks.is_multiple_of(SELDOM);
-                        let kernel = effort >= several * DEAR && due;
+                        let kernel = (far || effort >= several * DEAR) && due;
                         if crowded || kernel || woke {
                             std::thread::yield_now();
                         }

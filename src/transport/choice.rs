@@ -146,6 +146,14 @@ impl Links {
         first.map_or((false, false), |first| (first.near, first.crowded))
     }
 
+    /// May it be on this machine? A look at its address.
+    pub(super) fn may_be_near(&self, peer: PeerId) -> bool {
+        match (&self.mine, self.known.address(peer)) {
+            (Some(mine), Ok(address)) => near(mine, &address),
+            _ => false,
+        }
+    }
+
     /// Introduces to TCP those who came by it before this rank spoke to them, as far as their addresses are known.
     #[cold]
     pub(super) fn present(&mut self) {

@@ -65,8 +65,9 @@ fn any(
     }
     let largest = (0..place.size).map(|rank| blocks.size(rank)).max();
     let shown = call.shows(largest.unwrap_or(0));
-    let s = &mut *call.s;
     let total = (0..place.size).map(|rank| blocks.size(rank)).sum();
+    let node = call.node(total, None);
+    let s = &mut *call.s;
     let mine = blocks.of(s, place.rank);
     let own = own.map_or(mine, |own| own.data(s));
     if total == 0 {
@@ -74,6 +75,10 @@ fn any(
     }
     if shown {
         shown::allgather(s, place, own, blocks);
+        return Ok(());
+    }
+    if let Some(node) = node {
+        shown::node::allgather(s, call.limits, &node, (place.rank, own), blocks);
         return Ok(());
     }
     match call.limits.allgather(total, place.size, even) {

@@ -5,7 +5,7 @@ use crate::base::id::{DatatypeId, OpId};
 use crate::mpi::collective::allgather::ring as go_round;
 use crate::mpi::collective::arguments::{Call, Place};
 use crate::mpi::collective::bcast;
-use crate::mpi::collective::limits::Allreduce;
+use crate::mpi::collective::limits::{Allreduce, Limits};
 use crate::mpi::collective::reduce::{at_first, even_bounds, for_all, halves, powers};
 use crate::mpi::collective::schedule::{Rank, Schedule};
 use crate::mpi::collective::shown;
@@ -26,9 +26,14 @@ pub fn allreduce(
         return Ok(());
     }
     let shown = call.combines(&v);
+    let node = call.node_combines(&v, None);
     let (s, place, limits) = (&mut *call.s, call.place, call.limits);
     if shown {
         shown::allreduce(s, &limits.job(&v, place, own, result));
+        return Ok(());
+    }
+    if let Some(node) = node {
+        shown::node::allreduce(s, limits, &node, (own, result), &v);
         return Ok(());
     }
     if place.remote.is_some() {
@@ -43,24 +48,35 @@ pub fn allreduce(
         bcast::everywhere(s, limits, place.local(), 0, all);
         return Ok(());
     }
+    local(s, limits, place, own, result, &v);
+    Ok(())
+}
+
+/// Among a group's ranks, by messages; `own` may be `result`.
+pub fn local(
+    s: &mut Schedule,
+    limits: &Limits,
+    place: Place,
+    own: *mut u8,
+    result: *mut u8,
+    v: &Vector,
+) {
     if place.size == 1 {
-        v.copy(s, own, result);
-        return Ok(());
+        return v.copy(s, own, result);
     }
     match limits.allreduce(v.size(), v.count, place.size, v.free) {
         Allreduce::Root => {
-            for_all(s, limits, place, own, result, &v);
+            for_all(s, limits, place, own, result, v);
             if place.rank == 0 {
                 s.fence();
             }
             let all = v.all(s, result);
             bcast::flat(s, place, 0, all);
         }
-        Allreduce::Doubling => doubling(s, place, own, result, &v),
-        Allreduce::Halving => halving(s, place, own, result, &v),
-        Allreduce::Ring => ring(s, place, own, result, &v),
+        Allreduce::Doubling => doubling(s, place, own, result, v),
+        Allreduce::Halving => halving(s, place, own, result, v),
+        Allreduce::Ring => ring(s, place, own, result, v),
     }
-    Ok(())
 }
 
 /// This rank's sum on its way through [`doubling`].

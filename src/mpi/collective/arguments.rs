@@ -49,7 +49,7 @@ pub struct Call<'a> {
     pub topology: Option<&'a Topology>,
     pub limits: &'a Limits,
     /// What boards can do here, if there are any.
-    pub reach: Option<Reach>,
+    pub reach: Option<Reach<'a>>,
     pub s: &'a mut Schedule,
 }
 

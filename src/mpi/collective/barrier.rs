@@ -9,9 +9,14 @@ use crate::mpi::collective::shown;
 /// Nobody leaves before everybody has come. Between groups the first ranks tell each other, then their groups.
 pub fn barrier(call: &mut Call) -> Result<()> {
     let shown = call.shows(0);
+    let node = call.node(0, None);
     let (s, place) = (&mut *call.s, call.place);
     if shown {
         shown::barrier(s, place);
+        return Ok(());
+    }
+    if let Some(node) = node {
+        shown::node::barrier(s, &node);
         return Ok(());
     }
     if call.limits.crowded && place.size > 2 {
@@ -31,7 +36,7 @@ pub fn barrier(call: &mut Call) -> Result<()> {
 }
 
 /// In round k everyone tells the rank 2^k further.
-fn dissemination(s: &mut Schedule, place: Place) {
+pub fn dissemination(s: &mut Schedule, place: Place) {
     let mut distance = 1;
     while distance < place.size {
         s.recv(Data::EMPTY, Rank::Local(place.before(distance)));

@@ -24,11 +24,18 @@ pub fn bcast(
         return Ok(());
     }
     let shown = call.shows_rooted(elements.size());
+    let node = match root {
+        Root::Local(root) => call.node(elements.size(), Some(root)),
+        _ => None,
+    };
     let (s, place) = (&mut *call.s, call.place);
     let data = elements.data(s);
     match root {
         Root::Local(root) if shown => shown::bcast(s, place, root, data),
-        Root::Local(root) => everywhere(s, call.limits, place, root, data),
+        Root::Local(root) => match node {
+            Some(node) => shown::node::bcast(s, call.limits, &node, root, data),
+            None => everywhere(s, call.limits, place, root, data),
+        },
         Root::Me => s.send(data, Rank::Remote(0)),
         Root::Remote(root) => {
             if place.rank == 0 {
@@ -94,7 +101,7 @@ pub fn subtree(v: u32, size: u32) -> u32 {
 
 /// Scattered along a binomial tree in equal parts, which then go round a ring; whoever has a part from the tree does
 /// not get it again.
-fn split(s: &mut Schedule, place: Place, root: u32, data: Data) {
+pub fn split(s: &mut Schedule, place: Place, root: u32, data: Data) {
     let size = place.size;
     let me = place.before(root);
     let at = |v: u32| Rank::Local((v + root) % size);

@@ -46,12 +46,19 @@ pub fn reduce(
         return Ok(());
     }
     let shown = call.combines_rooted(&v);
+    let node = match root {
+        Root::Local(root) => call.node_combines(&v, Some(root)),
+        _ => None,
+    };
     let s = &mut *call.s;
     match root {
         Root::Local(root) if shown => {
             shown::reduce(s, &call.limits.job(&v, place, own, result), root);
         }
-        Root::Local(root) => at(s, call.limits, place, root, own, result, &v),
+        Root::Local(root) => match node {
+            Some(node) => shown::node::reduce(s, call.limits, &node, (own, result), &v, root),
+            None => at(s, call.limits, place, root, own, result, &v),
+        },
         Root::Me => {
             let data = v.all(s, result);
             s.recv(data, Rank::Remote(0));

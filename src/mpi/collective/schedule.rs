@@ -252,6 +252,23 @@ impl Schedule {
         self.steps.push(Step::Fence { keep });
     }
 
+    /// What messages from step `first` on call rank i is rank `ranks[i]`.
+    pub fn rename(&mut self, first: usize, ranks: &[u32]) {
+        for step in &mut self.steps[first..] {
+            if let Step::Send {
+                to: Rank::Local(rank),
+                ..
+            }
+            | Step::Recv {
+                from: Rank::Local(rank),
+                ..
+            } = step
+            {
+                *rank = ranks[*rank as usize];
+            }
+        }
+    }
+
     /// As a message would: the types may differ.
     pub fn copy(&mut self, from: Data, to: Data) {
         if self.size(&from) > 0 && from != to {

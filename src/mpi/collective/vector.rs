@@ -25,6 +25,15 @@ pub struct Part {
 }
 
 impl Vector {
+    /// So many elements of its kind.
+    pub fn part(&self, count: usize) -> Vector {
+        Vector {
+            count,
+            ty: self.ty.clone(),
+            ..*self
+        }
+    }
+
     /// Bytes on the wire.
     pub fn size(&self) -> usize {
         self.count * self.ty.size()

@@ -29,6 +29,7 @@ fn world() -> (World, Sim) {
             local_context: context,
             collectives: 0,
             boards: Showing::default(),
+            nodes: None,
             attributes: Attributes::default(),
             topology: None,
             name: String::new(),

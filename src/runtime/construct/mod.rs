@@ -73,6 +73,7 @@ pub fn install(rt: &Runtime, from: CommId, parts: Parts) -> Result<CommId> {
             local_context,
             collectives: 0,
             boards: Showing::default(),
+            nodes: None,
             attributes: parts.attributes,
             topology: parts.topology,
             name: String::new(),

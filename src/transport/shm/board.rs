@@ -196,6 +196,11 @@ pub(super) struct Own {
 unsafe impl Send for Own {}
 
 impl Boards {
+    /// Whose board that is.
+    pub fn peer(&self, member: u32) -> PeerId {
+        PeerId(self.members[member as usize].peer)
+    }
+
     /// What was written stands before what is looked at next, in the order that a sleeper sees.
     #[inline(always)]
     fn order(&self) {

@@ -3,6 +3,7 @@
 //! a phase.
 
 mod moving;
+pub mod node;
 mod reducing;
 
 pub use moving::{allgather, alltoall, barrier, bcast, gather, scatter};
@@ -12,13 +13,16 @@ use crate::mpi::collective::arguments::{Call, Place};
 use crate::mpi::collective::limits::Limits;
 use crate::mpi::collective::schedule::{Data, Readers, Schedule, Spot, Step};
 use crate::mpi::collective::vector::Vector;
+use crate::mpi::nodes::Nodes;
 use crate::transport::BOARD_ROOM;
 
 /// What boards can do for a communicator.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Reach {
-    /// Every member can read every other's memory.
+pub struct Reach<'a> {
+    /// Every member can read every other's memory, of those that share a machine.
     pub fetch: bool,
+    /// Where they are, if they are on several machines.
+    pub nodes: Option<&'a Nodes>,
 }
 
 impl Call<'_> {
@@ -45,6 +49,10 @@ impl Call<'_> {
 
     /// What is no longer than `here` is shown on the board itself.
     fn shows_up_to(&mut self, here: usize, most: usize) -> bool {
+        self.reach.is_some_and(|reach| reach.nodes.is_none()) && self.has_boards(here, most)
+    }
+
+    fn has_boards(&mut self, here: usize, most: usize) -> bool {
         let Some(reach) = self.reach else {
             return false;
         };

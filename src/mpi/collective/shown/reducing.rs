@@ -28,16 +28,20 @@ impl Call<'_> {
     }
 
     fn combines_up_to(&mut self, here: usize, v: &Vector) -> bool {
+        // Of parts, one a rank, some are longer than others.
+        let most = v.size() + v.ty.size() * self.place.size as usize;
+        self.folds(v) && self.shows_up_to(here, most)
+    }
+
+    /// Can these elements be combined where they are shown?
+    pub fn folds(&mut self, v: &Vector) -> bool {
         let kernel = self
             .s
             .fold
             .as_ref()
             .is_some_and(|fold| fold.kernel.is_some());
-        let dense = v.ty.dense(v.count) == Some(0);
         self.s.element = v.ty.size();
-        // Of parts, one a rank, some are longer than others.
-        let most = v.size() + v.ty.size() * self.place.size as usize;
-        kernel && dense && v.free && self.shows_up_to(here, most)
+        kernel && v.ty.dense(v.count) == Some(0) && v.free
     }
 }
 
@@ -54,14 +58,14 @@ pub struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn show(&self, s: &mut Schedule, phase: u32) {
+    pub(super) fn show(&self, s: &mut Schedule, phase: u32) {
         let own = self.v.all(s, self.own);
         s.show(own, phase);
     }
 
     /// `inout` becomes the combination of elements `first..first + n` of these ranks. In place, this rank's come first, and
     /// lie there already.
-    fn combine(
+    pub(super) fn combine(
         &self,
         s: &mut Schedule,
         ranks: impl Iterator<Item = u32> + Clone,
@@ -137,7 +141,7 @@ impl Job<'_> {
 
     /// All ranks, where any order will do: what another one shows begins the sum, then this rank's elements are added, so
     /// that these need not be copied; unless they lie there already.
-    fn any_order(&self) -> impl Iterator<Item = u32> + Clone {
+    pub(super) fn any_order(&self) -> impl Iterator<Item = u32> + Clone {
         let (place, in_place) = (self.place, self.own == self.result);
         (0..place.size).map(move |i| match i {
             0 | 1 if !in_place => place.after(1 - i),
@@ -146,14 +150,14 @@ impl Job<'_> {
     }
 
     /// The first element of a rank's part, and how many, of nearly equal parts for all.
-    fn part(&self, rank: u32) -> (usize, usize) {
+    pub(super) fn part(&self, rank: u32) -> (usize, usize) {
         let begin = |i: u32| even_begin(self.v.count, self.place.size, i as usize);
         (begin(rank), begin(rank + 1) - begin(rank))
     }
 
     /// The others' parts, which they show in phase 2, come to the result. Who shows its part has read this rank's elements
     /// there.
-    fn collect(&self, s: &mut Schedule) {
+    pub(super) fn collect(&self, s: &mut Schedule) {
         for rank in self.place.others() {
             let (first, n) = self.part(rank);
             let to = self.v.data(s, self.result, first, n);

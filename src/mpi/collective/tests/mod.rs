@@ -75,6 +75,24 @@ const SHOWN_HERE: Limits = Limits {
     ..Limits::DEFAULT
 };
 
+/// On several machines, where what is longer than a few elements is shown by its address.
+const ON_NODES: Limits = Limits {
+    board_root: 40,
+    board_reduce: 30,
+    board_most: net::NODES,
+    board_here: 24,
+    ..Limits::DEFAULT
+};
+
+/// The same with boards that have room for all.
+const ON_NODES_HERE: Limits = Limits {
+    board_root: usize::MAX,
+    board_most: net::NODES,
+    board_here: usize::MAX,
+    allgather_ring: 1,
+    ..Limits::DEFAULT
+};
+
 /// Of all these, one.
 const ANY: &[Limits] = &[
     Limits::DEFAULT,
@@ -85,6 +103,8 @@ const ANY: &[Limits] = &[
     AT_ROOT,
     SHOWN,
     SHOWN_HERE,
+    ON_NODES,
+    ON_NODES_HERE,
 ];
 
 /// The same with rings.

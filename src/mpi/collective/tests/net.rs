@@ -8,6 +8,7 @@ use crate::mpi::collective::limits::Limits;
 use crate::mpi::collective::running::{Port, Rank, Running, State, Upcall};
 use crate::mpi::collective::shown::Reach;
 use crate::mpi::collective::{Call, Place};
+use crate::mpi::nodes::{mark, Nodes};
 use crate::mpi::topology::Topology;
 use crate::mpi::World;
 use crate::transport::{Shown, BOARD_ROOM};
@@ -120,6 +121,8 @@ impl Net {
 struct End<'a> {
     net: &'a mut Net,
     me: usize,
+    /// The processes with boards that this one sees, by their places there.
+    hall: &'a [u32],
     /// Numbers of the first process of the local and of the remote group.
     bases: (usize, usize),
 }
@@ -203,7 +206,7 @@ impl Port for End<'_> {
         if self.net.random.below(3) == 0 {
             return None;
         }
-        let from = self.bases.0 + from as usize;
+        let from = self.hall[from as usize] as usize;
         Some(Ok(match self.net.boards.get(&(from, phase))? {
             Exhibit::Here(bytes) => Shown::Here(bytes.as_ptr(), bytes.len()),
             Exhibit::There(address, length) => Shown::There(*address as u64, *length),
@@ -218,7 +221,7 @@ impl Port for End<'_> {
         into: *mut u8,
         length: usize,
     ) -> Result<()> {
-        assert_ne!(from, self.rank(), "its own memory");
+        assert_ne!(self.hall[from as usize], self.me as u32, "its own memory");
         let mut bytes = vec![0; length];
         Data::dense(remote as *mut u8, length).read(0, &mut bytes);
         Data::dense(into, length).write(0, &bytes);
@@ -233,8 +236,8 @@ impl Port for End<'_> {
 
     fn is_read(&mut self, by: Option<u32>) -> Option<Result<()>> {
         let all = match by {
-            Some(rank) => self.net.done[self.bases.0 + rank as usize],
-            None => self.net.done.iter().all(|done| *done),
+            Some(rank) => self.net.done[self.hall[rank as usize] as usize],
+            None => self.hall.iter().all(|&rank| self.net.done[rank as usize]),
         };
         all.then_some(Ok(()))
     }
@@ -254,10 +257,29 @@ impl End<'_> {
     }
 }
 
+/// Limits with this `board_most` are for ranks on several machines.
+pub const NODES: usize = 77;
+
+/// So many ranks, on machines: some neighbours on one, some not, the last alone, and two or three on each in turns.
+fn nodes(ranks: u32) -> Nodes {
+    let node = |rank: u32| match ranks % 4 {
+        0 => rank / 2,
+        1 => rank % 2,
+        2 => rank * rank % 3,
+        _ => 0,
+    };
+    let last = |rank: u32| ranks % 4 != 0 && rank + 1 == ranks;
+    let with = |a: u32, b: u32| a == b || (node(a) == node(b) && !last(a) && !last(b));
+    let mark = |rank: u32| mark((0..ranks).filter(|&other| with(rank, other)));
+    let marks: Vec<u64> = (0..ranks).map(mark).collect();
+    Nodes::of(&marks).expect("they agree")
+}
+
 /// Processes with their schedules of one collective.
 pub struct Job {
     running: Vec<Running<usize>>,
     bases: Vec<(usize, usize)>,
+    halls: Vec<Vec<u32>>,
     pub strict: bool,
 }
 
@@ -284,8 +306,10 @@ impl Job {
         let mut job = Job {
             running: Vec::new(),
             bases: Vec::new(),
+            halls: Vec::new(),
             strict: true,
         };
+        let nodes = (limits.board_most == NODES && groups.len() == 1).then(|| nodes(groups[0]));
         for (group, &size) in groups.iter().enumerate() {
             let first = if group == 0 { 0 } else { groups[0] as usize };
             let other = if group == 0 { groups[0] as usize } else { 0 };
@@ -301,15 +325,23 @@ impl Job {
                     topology: topologies.get(first + rank as usize),
                     limits,
                     // Ranks that are near and do not share processors have boards in these tests.
-                    reach: (limits.near && !limits.crowded && groups == [size] && size > 1)
+                    reach: ((limits.near || nodes.is_some())
+                        && !limits.crowded
+                        && groups == [size]
+                        && size > 1)
                         .then_some(Reach {
                             fetch: limits.board_here < BOARD_ROOM,
+                            nodes: nodes.as_ref(),
                         }),
                     s: &mut running.schedule,
                 };
                 build(&mut call, first + rank as usize).unwrap();
                 job.running.push(running);
                 job.bases.push((first, other));
+                job.halls.push(match &nodes {
+                    Some(nodes) => nodes.members(nodes.place(rank).0).to_vec(),
+                    None => (0..size).collect(),
+                });
             }
         }
         job
@@ -342,6 +374,7 @@ impl Job {
                 net: &mut net,
                 me,
                 bases: self.bases[me],
+                hall: &self.halls[me],
             };
             match self.running[me].advance(&mut end) {
                 Ok(State::Waiting) => stuck += 1,
@@ -377,7 +410,10 @@ impl Job {
         }
         for (process, running) in self.running.iter().enumerate() {
             let shows = running.schedule.shows;
-            assert_eq!(shows, self.running[0].schedule.shows, "way of {process}");
+            let with = self.halls[process]
+                .first()
+                .map_or(process, |&rank| rank as usize);
+            assert_eq!(shows, self.running[with].schedule.shows, "way of {process}");
             assert_eq!(net.done[process], shows, "end of {process}");
         }
         for (way, link) in &net.links {
