@@ -2,7 +2,7 @@
 
 Every place behind a translator has the same private address, as functions have: it leads nowhere else."""
 import ctypes, os, subprocess, threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 PUBLIC = "203.0.113"  # TEST-NET-3 (RFC 5737); no address of these leaves the namespaces.
 INSIDE = "10.0.0"
@@ -58,14 +58,16 @@ class Namespaces:
     def ip(self, namespace, words):
         run("ip", "-n", namespace, *words.split())
 
+    def pids(self):
+        """Of whatever runs in them."""
+        said = [subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True).stdout for name in self.names]
+        return [int(pid) for words in said for pid in words.split()]
+
     def kill(self):
-        """Ends whatever runs in them."""
-        for name in self.names:
-            for pid in subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True).stdout.split():
-                try:
-                    os.kill(int(pid), 9)
-                except (OSError, ValueError):
-                    pass
+        """Ends it."""
+        for pid in self.pids():
+            with suppress(OSError):
+                os.kill(pid, 9)
 
     def close(self):
         self.kill()

@@ -123,6 +123,11 @@ impl Runtime {
             let Some(engine) = &world.engine else {
                 return Ok(());
             };
+            // Containers of one job may share a machine, and its processors.
+            if identity.local_size <= cores() {
+                let here = (engine.links.neighbours + 1).max(identity.local_size);
+                self.patience.set(here, processors().max(cores()), settings.spin);
+            }
             let (near, crowded) = engine.links.said_where();
             let changes = engine.links.said_limits();
             if !tuned::all_known(&changes) {

@@ -190,8 +190,11 @@ impl Links {
                 Err(why) => fail!(Intern, "{why}"),
             }
         }
+        let count = local.iter().filter(|near| **near).count() as u32;
+        // Where the kernel does not tell its boot id all seem to be near.
+        self.neighbours = if mine.boot == [0; 16] { 0 } else { count };
         if let Some(shm) = &mut self.shm {
-            shm.expect(local.iter().filter(|near| **near).count() as u32);
+            shm.expect(count);
         }
         Ok(Some(local))
     }

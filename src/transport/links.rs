@@ -72,6 +72,8 @@ pub struct Links {
     pub(super) mine: Option<Address>,
     /// Are ranks more than processors, by what rank 0 said? `None`: not asked yet.
     pub(super) crowded: Option<bool>,
+    /// Other ranks on this machine, in whatever container; none as long as not everybody is known.
+    pub neighbours: u32,
     /// Why transports are lacking here.
     pub(super) without: choice::Without,
     /// Whose turn it is.
@@ -114,6 +116,7 @@ impl Links {
             known: Known::none_of(size),
             mine: None,
             crowded: None,
+            neighbours: 0,
             without: choice::Without::default(),
             turns: Turns::new(),
             losses: Vec::new(),

@@ -268,7 +268,7 @@ fn nodes(ranks: u32) -> Nodes {
         2 => rank * rank % 3,
         _ => 0,
     };
-    let last = |rank: u32| ranks % 4 != 0 && rank + 1 == ranks;
+    let last = |rank: u32| !ranks.is_multiple_of(4) && rank + 1 == ranks;
     let with = |a: u32, b: u32| a == b || (node(a) == node(b) && !last(a) && !last(b));
     let mark = |rank: u32| mark((0..ranks).filter(|&other| with(rank, other)));
     let marks: Vec<u64> = (0..ranks).map(mark).collect();
