@@ -3,7 +3,7 @@
 //! Pointers are the program's. That they are valid for what the standard says of the parameter is the program's duty;
 //! what can be seen at no cost (null, negative lengths) is checked.
 
-use crate::abi::array::Array;
+pub use crate::abi::array::Array;
 use crate::abi::kinds::*;
 use crate::base::constant::{self, UNDEFINED};
 use crate::base::error::{Class, Error, Object, Result};
@@ -292,20 +292,21 @@ pub unsafe fn slice<'a, T>(
     Ok(unsafe { std::slice::from_raw_parts(pointer, length) })
 }
 
-/// An array whose entries are translated.
+/// An array whose entries are translated, into `room`: an array that were returned would be copied.
 ///
 /// # Safety
 /// As [`slice`].
 #[inline(always)]
-pub unsafe fn mapped<T: Copy, U: Copy>(
+pub unsafe fn mapped<'a, T: Copy, U: Copy>(
+    room: &'a mut Array<U>,
     pointer: *const T,
     length: usize,
     name: &'static str,
     map: impl Fn(T) -> U,
-) -> Result<Array<U>> {
+) -> Result<&'a [U]> {
     // SAFETY: the caller's contract is the same.
     let slice = unsafe { slice(pointer, length, name)? };
-    Ok(Array::from_fn(slice.len(), |i| map(slice[i])))
+    Ok(room.fill(slice.len(), |i| map(slice[i])))
 }
 
 /// Writes an output array, as much as there is room for.

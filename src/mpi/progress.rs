@@ -181,14 +181,6 @@ impl Collective {
     }
 }
 
-/// How far a blocking collective got at once.
-pub enum Begun {
-    Over,
-    UnderWay(Box<Flight>),
-    /// Nothing was done: its members have to agree about boards first.
-    Later,
-}
-
 /// What a collective did with its turn.
 enum Turn {
     Waits,
@@ -258,24 +250,24 @@ impl World {
         Ok(())
     }
 
-    /// Begins a blocking collective, and ends it if it need not wait.
+    /// Begins a blocking collective, and ends it if it need not wait; else it is given back.
     pub fn begin_collective(
         &mut self,
         comm: CommId,
         build: impl FnOnce(&mut Call) -> Result<()>,
-    ) -> Result<Begun> {
+    ) -> Result<Option<Box<Flight>>> {
         let mut flight = self.collective(comm, true, build)?;
         match self.fly(&mut flight) {
             Some(Ok(None)) => {
                 self.land(comm, flight, true);
-                Ok(Begun::Over)
+                Ok(None)
             }
             Some(Err(error)) => {
                 self.land(comm, flight, false);
                 Err(error)
             }
             // A user's reduction is asked for again.
-            Some(Ok(Some(_))) | None => Ok(Begun::UnderWay(flight)),
+            Some(Ok(Some(_))) | None => Ok(Some(flight)),
         }
     }
 

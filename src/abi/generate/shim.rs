@@ -275,10 +275,11 @@ impl<'a> Shim<'a> {
             self.arguments
                 .push(format!("slice({name}, {n}, \"{name}\")?"));
         } else {
+            self.line(format!("let mut room_of_{name} = Array::new();"));
             self.line(format!(
-                "let {name} = mapped({name}, {n}, \"{name}\", |v| {one})?;"
+                "let {name} = mapped(&mut room_of_{name}, {name}, {n}, \"{name}\", |v| {one})?;"
             ));
-            self.arguments.push(format!("&{name}"));
+            self.arguments.push(name.to_string());
         }
     }
 

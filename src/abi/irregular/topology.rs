@@ -143,14 +143,22 @@ pub unsafe fn dist_graph_create_adjacent<A: Abi>(
             let outgoing = length_in(outdegree, "outdegree")?;
             // SAFETY: the caller's contract; `new` is not null.
             unsafe {
-                let sources = mapped(sources, incoming, "sources", rank_in::<A>)?;
-                let destinations = mapped(destinations, outgoing, "destinations", rank_in::<A>)?;
+                let mut room = Array::new();
+                let sources = mapped(&mut room, sources, incoming, "sources", rank_in::<A>)?;
+                let mut more = Array::new();
+                let destinations = mapped(
+                    &mut more,
+                    destinations,
+                    outgoing,
+                    "destinations",
+                    rank_in::<A>,
+                )?;
                 let graph = calls::dist_graph_create_adjacent(
                     rt,
                     comm.id(),
-                    &sources,
+                    sources,
                     weights::<A>(sourceweights, incoming, "sourceweights")?,
-                    &destinations,
+                    destinations,
                     weights::<A>(destweights, outgoing, "destweights")?,
                     info.id(),
                     reorder != 0,
@@ -186,7 +194,8 @@ pub unsafe fn dist_graph_create<A: Abi>(
             let nodes = length_in(n, "n")?;
             // SAFETY: the caller's contract; `new` is not null.
             unsafe {
-                let sources = mapped(sources, nodes, "sources", rank_in::<A>)?;
+                let mut room = Array::new();
+                let sources = mapped(&mut room, sources, nodes, "sources", rank_in::<A>)?;
                 let degrees = slice(degrees, nodes, "degrees")?;
                 let mut edges = 0;
                 for (i, &degree) in degrees.iter().enumerate() {
@@ -195,13 +204,15 @@ pub unsafe fn dist_graph_create<A: Abi>(
                     }
                     edges += degree as usize;
                 }
-                let destinations = mapped(destinations, edges, "destinations", rank_in::<A>)?;
+                let mut more = Array::new();
+                let destinations =
+                    mapped(&mut more, destinations, edges, "destinations", rank_in::<A>)?;
                 let graph = calls::dist_graph_create(
                     rt,
                     comm.id(),
-                    &sources,
+                    sources,
                     degrees,
-                    &destinations,
+                    destinations,
                     weights::<A>(edge_weights, edges, "weights")?,
                     info.id(),
                     reorder != 0,

@@ -81,7 +81,7 @@ pub fn local(
 
 /// This rank's sum on its way through [`doubling`].
 struct Meeting<'a> {
-    v: &'a Vector,
+    v: &'a Vector<'a>,
     own: *mut u8,
     result: *mut u8,
     current: *mut u8,

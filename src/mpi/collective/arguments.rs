@@ -67,19 +67,19 @@ pub enum Root {
 }
 
 /// Elements that a buffer argument names.
-pub struct Elements {
+pub struct Elements<'a> {
     pub buffer: *mut u8,
     pub count: usize,
-    pub ty: Type,
+    pub ty: &'a Type,
 }
 
-impl Elements {
+impl Elements<'_> {
     pub fn size(&self) -> usize {
         self.count * self.ty.size()
     }
 
     pub fn data(&self, s: &mut Schedule) -> Data {
-        s.data(self.buffer, self.count, &self.ty)
+        s.data(self.buffer, self.count, self.ty)
     }
 }
 
@@ -127,9 +127,9 @@ pub fn apart(a: *mut u8, b: *mut u8, bytes: usize) -> Result<()> {
     Ok(())
 }
 
-impl Call<'_> {
-    pub fn ty(&self, id: DatatypeId) -> Result<Type> {
-        self.world.types.committed(id).cloned()
+impl<'a> Call<'a> {
+    pub fn ty(&self, id: DatatypeId) -> Result<&'a Type> {
+        self.world.types.committed(id)
     }
 
     /// A root argument.
@@ -170,9 +170,9 @@ impl Call<'_> {
     }
 
     /// (buffer, count, datatype).
-    pub fn elements(&self, buffer: *mut u8, n: i64, id: DatatypeId) -> Result<Elements> {
+    pub fn elements(&self, buffer: *mut u8, n: i64, id: DatatypeId) -> Result<Elements<'a>> {
         let ty = self.ty(id)?;
-        let count = count(n, &ty)?;
+        let count = count(n, ty)?;
         ordinary(buffer)?;
         if buffer.is_null() && count * ty.size() > 0 && ty.predefined().is_some() {
             fail!(
@@ -184,7 +184,7 @@ impl Call<'_> {
     }
 
     /// A block a rank, all alike.
-    pub fn even(&self, buffer: *mut u8, n: i64, id: DatatypeId) -> Result<Blocks<'static>> {
+    pub fn even(&self, buffer: *mut u8, n: i64, id: DatatypeId) -> Result<Blocks<'a>> {
         let Elements { buffer, count, ty } = self.elements(buffer, n, id)?;
         Ok(Blocks::Even { buffer, count, ty })
     }
@@ -196,7 +196,10 @@ impl Call<'_> {
         n: &'b [i64],
         displs: &'b [i64],
         id: DatatypeId,
-    ) -> Result<Blocks<'b>> {
+    ) -> Result<Blocks<'b>>
+    where
+        'a: 'b,
+    {
         counts(n)?;
         ordinary(buffer)?;
         let ty = self.ty(id)?;
@@ -215,13 +218,16 @@ impl Call<'_> {
         n: &'b [i64],
         displs: &'b [i64],
         ids: &[DatatypeId],
-    ) -> Result<Blocks<'b>> {
+    ) -> Result<Blocks<'b>>
+    where
+        'a: 'b,
+    {
         counts(n)?;
         ordinary(buffer)?;
         let byte = self.ty(handle::BYTE)?;
         let ty = |(&id, &n): (&DatatypeId, &i64)| {
             if n == 0 {
-                Ok(byte.clone())
+                Ok(byte)
             } else {
                 self.ty(id)
             }
@@ -236,12 +242,12 @@ impl Call<'_> {
     }
 
     /// Count, datatype and operation of a reduction; the schedule's steps will apply that operation.
-    pub fn vector(&mut self, n: i64, id: DatatypeId, operation: OpId) -> Result<Vector> {
+    pub fn vector(&mut self, n: i64, id: DatatypeId, operation: OpId) -> Result<Vector<'a>> {
         let ty = self.ty(id)?;
-        let count = count(n, &ty)?;
+        let count = count(n, ty)?;
         let operation = self.world.ops.get(operation)?;
-        op::check_type(operation, &ty)?;
-        self.s.set_fold(operation, id, &ty);
+        op::check_type(operation, ty)?;
+        self.s.set_fold(operation, id, ty);
         Ok(Vector {
             count,
             commute: operation.commute,
@@ -257,7 +263,7 @@ impl Call<'_> {
         n: &[i64],
         id: DatatypeId,
         operation: OpId,
-    ) -> Result<(Vector, Vec<usize>)> {
+    ) -> Result<(Vector<'a>, Vec<usize>)> {
         counts(n)?;
         let mut bounds = Vec::with_capacity(n.len() + 1);
         let mut total = 0i64;

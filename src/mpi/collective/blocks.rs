@@ -9,21 +9,21 @@ pub enum Blocks<'a> {
     Even {
         buffer: *mut u8,
         count: usize,
-        ty: Type,
+        ty: &'a Type,
     },
     /// Counts and displacements in elements.
     Each {
         buffer: *mut u8,
         counts: &'a [i64],
         displs: &'a [i64],
-        ty: Type,
+        ty: &'a Type,
     },
     /// Counts, displacements in bytes, types.
     Typed {
         buffer: *mut u8,
         counts: &'a [i64],
         displs: &'a [i64],
-        types: Vec<Type>,
+        types: Vec<&'a Type>,
     },
 }
 
@@ -56,7 +56,7 @@ impl Blocks<'_> {
             } => (
                 buffer.wrapping_offset(displs[i] as isize),
                 counts[i] as usize,
-                &types[i],
+                types[i],
             ),
         }
     }

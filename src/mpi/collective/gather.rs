@@ -18,9 +18,16 @@ pub fn gather(
     recvtype: DatatypeId,
     root: i32,
 ) -> Result<()> {
-    let blocks = |call: &Call| call.even(recvbuf, recvcount, recvtype);
     let own = (sendbuf, sendcount, sendtype);
-    build(call, Way::ToRoot, own, blocks, root, true, tree)
+    build(
+        call,
+        Way::ToRoot,
+        own,
+        |call| call.even(recvbuf, recvcount, recvtype),
+        root,
+        true,
+        tree,
+    )
 }
 
 /// The same with a count and a displacement for every rank.
@@ -36,9 +43,16 @@ pub fn gatherv(
     recvtype: DatatypeId,
     root: i32,
 ) -> Result<()> {
-    let blocks = |call: &Call| call.each(recvbuf, recvcounts, displs, recvtype);
     let own = (sendbuf, sendcount, sendtype);
-    build(call, Way::ToRoot, own, blocks, root, false, tree)
+    build(
+        call,
+        Way::ToRoot,
+        own,
+        |call| call.each(recvbuf, recvcounts, displs, recvtype),
+        root,
+        false,
+        tree,
+    )
 }
 
 /// Along a binomial tree; inner ranks collect their subtree's blocks first.

@@ -97,7 +97,7 @@ fn any(
 }
 
 struct Job<'a> {
-    v: &'a Vector,
+    v: &'a Vector<'a>,
     /// Where each rank's block begins, and the end of the last.
     bounds: &'a [usize],
     place: Place,

@@ -21,7 +21,7 @@ pub struct Rooted<'b> {
     pub place: Place,
     pub root: u32,
     /// This rank's block; `None`: in place, at the root.
-    pub own: Option<Elements>,
+    pub own: Option<Elements<'b>>,
     /// All of them; at the root only.
     pub blocks: Option<Blocks<'b>>,
     /// Bytes of one.
@@ -30,11 +30,11 @@ pub struct Rooted<'b> {
 
 /// Builds it, by `tree` where that is quicker; `own` and `blocks` are the arguments of every rank and of the root,
 /// `even` says that all blocks have one size.
-pub fn build<'b>(
-    call: &mut Call,
+pub fn build<'a: 'b, 'b>(
+    call: &mut Call<'a>,
     way: Way,
     (buffer, count, datatype): (*mut u8, i64, DatatypeId),
-    blocks: impl FnOnce(&Call) -> Result<Blocks<'b>>,
+    blocks: impl FnOnce(&Call<'a>) -> Result<Blocks<'b>>,
     root: i32,
     even: bool,
     tree: impl FnOnce(&mut Schedule, &Rooted),

@@ -5,7 +5,7 @@ use crate::base::id::DatatypeId;
 use crate::engine;
 use crate::mpi::collective::schedule::{Data, Schedule, Step};
 use crate::mpi::datatype;
-use crate::mpi::op::{OpKind, UserFunction};
+use crate::mpi::op::UserFunction;
 use crate::transport::Shown;
 
 pub use crate::mpi::collective::schedule::Rank;
@@ -241,7 +241,7 @@ impl<T> Running<T> {
     /// Reduces, or says that the user's function has to.
     fn reduce(&self, input: *mut u8, inout: *mut u8, count: usize) -> Option<Upcall> {
         let fold = self.schedule.fold.as_ref()?;
-        if let OpKind::User(function) = &fold.op.kind {
+        if let Some(function) = fold.op.as_ref().and_then(|op| op.user()) {
             return Some(Upcall {
                 function: function.clone(),
                 input,

@@ -18,9 +18,16 @@ pub fn scatter(
     recvtype: DatatypeId,
     root: i32,
 ) -> Result<()> {
-    let blocks = |call: &Call| call.even(sendbuf, sendcount, sendtype);
     let own = (recvbuf, recvcount, recvtype);
-    build(call, Way::FromRoot, own, blocks, root, true, tree)
+    build(
+        call,
+        Way::FromRoot,
+        own,
+        |call| call.even(sendbuf, sendcount, sendtype),
+        root,
+        true,
+        tree,
+    )
 }
 
 /// The same with a count and a displacement for every rank.
@@ -36,9 +43,16 @@ pub fn scatterv(
     recvtype: DatatypeId,
     root: i32,
 ) -> Result<()> {
-    let blocks = |call: &Call| call.each(sendbuf, sendcounts, displs, sendtype);
     let own = (recvbuf, recvcount, recvtype);
-    build(call, Way::FromRoot, own, blocks, root, false, tree)
+    build(
+        call,
+        Way::FromRoot,
+        own,
+        |call| call.each(sendbuf, sendcounts, displs, sendtype),
+        root,
+        false,
+        tree,
+    )
 }
 
 /// Along a binomial tree; inner ranks get their subtree's blocks and pass them on.

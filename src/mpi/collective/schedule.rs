@@ -127,7 +127,8 @@ pub enum Readers {
 
 /// The operation that a schedule's [`Step::Reduce`] apply.
 pub struct Fold {
-    pub op: Arc<Op>,
+    /// A user's.
+    pub op: Option<Arc<Op>>,
     /// The datatype as the program named it, for the user's function.
     pub id: DatatypeId,
     /// Of a predefined operation.
@@ -294,7 +295,7 @@ impl Schedule {
             _ => None,
         };
         self.fold = Some(Fold {
-            op: op.clone(),
+            op: op.user().map(|_| op.clone()),
             id,
             kernel,
         });

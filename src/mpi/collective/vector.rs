@@ -4,9 +4,9 @@ use crate::mpi::collective::schedule::{Data, Rank, Schedule};
 use crate::mpi::datatype::Type;
 
 /// A vector of elements to be combined with others of its kind.
-pub struct Vector {
+pub struct Vector<'a> {
     pub count: usize,
-    pub ty: Type,
+    pub ty: &'a Type,
     /// May operands be reordered?
     pub commute: bool,
     /// May it also be cut anywhere? Users' functions may want it whole.
@@ -24,14 +24,10 @@ pub struct Part {
     pub peer: Rank,
 }
 
-impl Vector {
+impl<'a> Vector<'a> {
     /// So many elements of its kind.
-    pub fn part(&self, count: usize) -> Vector {
-        Vector {
-            count,
-            ty: self.ty.clone(),
-            ..*self
-        }
+    pub fn part(&self, count: usize) -> Vector<'a> {
+        Vector { count, ..*self }
     }
 
     /// Bytes on the wire.
@@ -46,12 +42,12 @@ impl Vector {
 
     /// Some elements of the vector at `base`.
     pub fn data(&self, s: &mut Schedule, base: *mut u8, first: usize, count: usize) -> Data {
-        s.data(self.at(base, first), count, &self.ty)
+        s.data(self.at(base, first), count, self.ty)
     }
 
     /// All of the vector at `base`.
     pub fn all(&self, s: &mut Schedule, base: *mut u8) -> Data {
-        s.data(base, self.count, &self.ty)
+        s.data(base, self.count, self.ty)
     }
 
     /// Copies all of it.
@@ -67,7 +63,7 @@ impl Vector {
 
     /// Scratch for `count` elements.
     pub fn scratch(&self, s: &mut Schedule, count: usize) -> *mut u8 {
-        s.elements(count, &self.ty)
+        s.elements(count, self.ty)
     }
 
     /// How many pieces a part of so many elements comes in.
@@ -151,7 +147,7 @@ impl Vector {
         let mut before = None;
         for piece in 0..pieces {
             let (i, end) = self.piece(part.count, piece);
-            let incoming = s.data(land(i), end - i, &self.ty);
+            let incoming = s.data(land(i), end - i, self.ty);
             let mut started = s.recv_some(incoming, part.peer);
             if let Some(out) = out {
                 started += self.send_piece(s, out, piece);

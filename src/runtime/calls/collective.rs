@@ -3,36 +3,28 @@
 use crate::base::constant::handle;
 use crate::base::error::Result;
 use crate::base::id::{CommId, DatatypeId, InfoId, OpId, RequestId};
-use crate::fail;
 use crate::mpi::boards::OFFER;
 use crate::mpi::collective::{self, Call};
-use crate::mpi::progress::{Begun, Then};
-use crate::mpi::World;
+use crate::mpi::progress::{Flight, Then};
 use crate::runtime::Runtime;
 
 /// Runs a collective to its end, without a request.
+#[inline]
 fn run(rt: &Runtime, comm: CommId, build: impl FnOnce(&mut Call) -> Result<()>) -> Result<()> {
-    let mut build = Some(build);
-    let mut start = |w: &mut World| match build.take_if(|_| !w.is_meeting_due(comm)) {
-        Some(build) => w.begin_collective(comm, build),
-        None => Ok(Begun::Later),
-    };
-    let mut begun = rt.with(&mut start)?;
-    if matches!(begun, Begun::Later) {
+    if rt.with(|w| w.is_meeting_due(comm)) {
         meet(rt, comm)?;
-        begun = rt.with(start)?;
     }
-    let mut flight = match begun {
-        Begun::UnderWay(flight) => flight,
-        Begun::Over => {
+    match rt.with(|w| w.begin_collective(comm, build))? {
+        None => {
             rt.breathe();
-            return Ok(());
+            Ok(())
         }
-        Begun::Later => fail!(
-            Intern,
-            "the members of a communicator agree about boards twice"
-        ),
-    };
+        Some(flight) => finish(rt, comm, flight),
+    }
+}
+
+/// The rest of one that has to wait.
+fn finish(rt: &Runtime, comm: CommId, mut flight: Box<Flight>) -> Result<()> {
     let end = loop {
         match rt.until(|w| w.fly(&mut flight)) {
             Ok(Some(upcall)) => {

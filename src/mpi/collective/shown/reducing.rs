@@ -47,7 +47,7 @@ impl Call<'_> {
 
 /// A reduction, as a rank of a communicator sees it.
 pub struct Job<'a> {
-    pub v: &'a Vector,
+    pub v: &'a Vector<'a>,
     pub place: Place,
     pub own: *mut u8,
     pub result: *mut u8,
