@@ -4,9 +4,12 @@ use crate::base::id::PeerId;
 use crate::engine::data::Data;
 use crate::engine::operation::{End, State, Ticket, FORGOTTEN};
 use crate::engine::peer::ENVELOPE;
-use crate::engine::{deliver, Body, Core, Engine, Message, Run};
+use crate::engine::{deliver, Body, Core, Engine, Message, Place, Run};
 use crate::transport::{Access, Links, Sent, Way, LEAST_RUN, SMALLEST};
 use crate::wire::frame::{Header, Kind, EXPOSED, SYNCHRONOUS};
+
+/// What is longer goes eagerly only to who answers: memory for it, should no receive wait, costs more than an announcement.
+const LONG: usize = 64 << 10;
 
 impl Engine {
     /// Sends dense data at once, and remembers nothing but a serial number by which the message may be recalled
@@ -44,9 +47,19 @@ impl Core {
     /// May this many bytes go eagerly to this peer now?
     #[inline]
     fn may_eager(&self, links: &mut Links, to: PeerId, bytes: usize) -> bool {
+        let peer = &self.peers[to.0 as usize];
         bytes <= self.eager
-            && self.peers[to.0 as usize].credit >= bytes + ENVELOPE
+            && peer.credit >= bytes + ENVELOPE
+            && (bytes <= LONG || !peer.unanswered)
             && (bytes <= SMALLEST || bytes <= self.most(links, to))
+    }
+
+    /// So many bytes have left eagerly.
+    #[inline]
+    fn lent(&mut self, to: PeerId, bytes: usize) {
+        let peer = &mut self.peers[to.0 as usize];
+        peer.credit -= bytes + ENVELOPE;
+        peer.unanswered |= bytes > LONG;
     }
 
     /// What may go to this peer in one frame, as the user or as the links want it.
@@ -100,9 +113,8 @@ impl Core {
         if sent != Sent::Done {
             return false;
         }
-        let peer = &mut self.peers[to.0 as usize];
-        peer.credit -= data.bytes + ENVELOPE;
-        peer.talked = true;
+        self.lent(to, data.bytes);
+        self.peers[to.0 as usize].talked = true;
         true
     }
 
@@ -138,7 +150,7 @@ impl Core {
             };
             let sent = links.send(to, &header, |slot| operation.data.read(0, slot));
             if sent == Sent::Done {
-                self.peers[to.0 as usize].credit -= bytes + ENVELOPE;
+                self.lent(to, bytes);
                 if let Some(operation) = self.operations.get_mut(ticket) {
                     operation.cookie = cookie;
                 }
@@ -209,6 +221,38 @@ impl Core {
                 queues.keep(header.source, header.tag, message);
             }
         }
+    }
+
+    /// A message has begun to come: if a receive waits for it the rest is a piece for that, and needs no memory of ours.
+    pub(super) fn take_in(&mut self, from: PeerId, header: &Header) -> Option<Header> {
+        // What is turned away is so when it is whole.
+        if self.parted || header.kind != Kind::Eager {
+            return None;
+        }
+        if self.is_blocked(header.context) {
+            self.settle_blocking();
+        }
+        let queues = self.contexts.of(header.context);
+        let ticket = queues.match_message(header.source, header.tag)?;
+        let peer = &mut self.peers[from.0 as usize];
+        (peer.talked, peer.unanswered) = (true, false);
+        let (total, nowhere) = (header.length as usize, Place::NOWHERE);
+        self.note_match(
+            ticket,
+            header.source,
+            header.tag,
+            from,
+            header.request,
+            total,
+            nowhere,
+        );
+        let synchronous = header.flags & SYNCHRONOUS != 0;
+        self.consumed(from, total, synchronous, header.request);
+        Some(Header {
+            length: header.length,
+            answer: ticket.0,
+            ..Header::new(Kind::Piece)
+        })
     }
 
     /// A synchronous send was matched, or announced data were pulled.

@@ -560,7 +560,9 @@ impl Core {
 impl Sink for Core {
     #[inline]
     fn frame(&mut self, from: PeerId, header: &Header, payload: &[u8]) {
-        self.peers[from.0 as usize].talked = true;
+        let peer = &mut self.peers[from.0 as usize];
+        peer.talked = true;
+        peer.unanswered &= !matches!(header.kind, Kind::Eager | Kind::Ready | Kind::Piece);
         if self.parted && self.turned_away(from, header) {
             return;
         }
@@ -581,6 +583,10 @@ impl Sink for Core {
 
     fn place(&mut self, from: PeerId, header: &Header) -> Option<*mut u8> {
         self.place_of(from, header)
+    }
+
+    fn begun(&mut self, from: PeerId, header: &Header) -> Option<Header> {
+        self.take_in(from, header)
     }
 
     fn placed(&mut self, _from: PeerId, header: &Header, bytes: usize) {

@@ -25,6 +25,8 @@ pub struct Peer {
     pub busy: bool,
     /// Unexpected memory that we may still fill over there, bytes. Below that, messages are announced, not sent.
     pub credit: usize,
+    /// A long message left eagerly, and no message has come from there since: it may be late with its receives.
+    pub unanswered: bool,
     /// Memory of ours that was freed and not yet told, bytes.
     pub owed: usize,
     /// It has finalized.
@@ -52,6 +54,7 @@ impl Peer {
             stalled: false,
             busy: false,
             credit: window,
+            unanswered: false,
             owed: 0,
             goodbye: false,
             lost: None,

@@ -69,7 +69,7 @@ impl Core {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn note_match(
+    pub(super) fn note_match(
         &mut self,
         ticket: Ticket,
         source: u32,

@@ -144,7 +144,7 @@ impl Links {
     pub fn max_payload(&mut self, peer: PeerId) -> usize {
         match self.route(peer) {
             Route::Shm => self.shm.as_ref().map_or(0, |s| s.max_payload(peer)),
-            Route::Tcp => tcp::MAX_PAYLOAD,
+            Route::Tcp => tcp::MAX_PIECE,
             Route::Verbs => self.verbs.as_ref().map_or(0, |v| v.max_payload()),
             Route::Sim => self.sim.as_ref().map_or(0, sim::Endpoint::max_payload),
             Route::Own | Route::Unknown | Route::Lost => own::MAX_PAYLOAD,
@@ -156,9 +156,22 @@ impl Links {
     pub fn max_eager(&mut self, peer: PeerId) -> usize {
         match (self.routes[peer.0 as usize], &mut self.shm) {
             (Route::Shm, Some(shm)) => shm.max_eager(peer),
-            (Route::Tcp, _) => tcp::MAX_EAGER,
+            (Route::Tcp, _) => match self.is_crowded() {
+                true => tcp::CROWDED_EAGER,
+                false => tcp::MAX_EAGER,
+            },
             _ => self.max_payload(peer),
         }
+    }
+
+    /// Are ranks more than processors, by what rank 0 said?
+    pub(super) fn is_crowded(&mut self) -> bool {
+        if self.crowded.is_none() {
+            // Rank 0 may not be known yet.
+            let first = self.known.address(PeerId(0));
+            self.crowded = first.ok().map(|first| first.crowded);
+        }
+        self.crowded == Some(true)
     }
 
     /// Can this rank read `peer`'s memory? Tried once, for real.

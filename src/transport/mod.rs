@@ -56,6 +56,10 @@ pub trait Sink {
     fn place(&mut self, _from: PeerId, _header: &Header) -> Option<*mut u8> {
         None
     }
+    /// Of a whole message that has only begun to come: what its payload is the piece of from now on, if a receive waits for it.
+    fn begun(&mut self, _from: PeerId, _header: &Header) -> Option<Header> {
+        None
+    }
     /// The first bytes of it are there.
     fn placed(&mut self, _from: PeerId, _header: &Header, _bytes: usize) {}
     /// A one-sided call is over, told once and before the peer's loss. Not `fine`: that loss follows.

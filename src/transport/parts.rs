@@ -81,12 +81,7 @@ impl Links {
     /// or the peer has no hand free.
     pub fn share(&mut self, peer: PeerId, bytes: usize) -> Option<u32> {
         // Where ranks are more than processors somebody else has work for this one.
-        if self.crowded.is_none() {
-            // Rank 0 may not be known yet.
-            let first = self.known.address(PeerId(0));
-            self.crowded = first.ok().map(|first| first.crowded);
-        }
-        let crowded = self.crowded == Some(true);
+        let crowded = self.is_crowded();
         match (self.routes[peer.0 as usize], &mut self.shm, &mut self.sim) {
             (Route::Shm, Some(shm), _) if !crowded => shm.share(peer, bytes),
             (Route::Sim, _, Some(sim)) => sim.share(peer),

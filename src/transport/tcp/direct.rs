@@ -103,18 +103,35 @@ impl Tcp {
     }
 }
 
-/// A frame of which only the beginning has come, `part` of its payload: hands that out, if the sink knows the payload's place;
-/// the rest, which is the answer, is then read there.
-pub fn begin(peer: PeerId, header: &Header, part: &[u8], sink: &mut impl Sink) -> Option<Header> {
+/// What became of a frame of which only the beginning has come.
+#[derive(Default)]
+pub struct Begun {
+    /// The rest, which is read to its place; what had come is there.
+    pub inside: Option<Header>,
+    /// What the frame is from now on.
+    pub renamed: Option<Header>,
+}
+
+/// A frame of which `part` of the payload has come: hands that out, if the sink knows the payload's place.
+pub fn begin(peer: PeerId, mut header: Header, part: &[u8], sink: &mut impl Sink) -> Begun {
+    let mut begun = Begun::default();
     let left = header.length as usize - part.len();
-    if header.kind != Kind::Piece || left < LEAST_RUN || sink.place(peer, header).is_none() {
-        return None;
+    if left < LEAST_RUN {
+        return begun;
+    }
+    if header.kind == Kind::Eager {
+        begun.renamed = sink.begun(peer, &header);
+        header = begun.renamed.unwrap_or(header);
+    }
+    if header.kind != Kind::Piece || sink.place(peer, &header).is_none() {
+        return begun;
     }
     if !part.is_empty() {
         let length = part.len() as u32;
-        sink.frame(peer, &Header { length, ..*header }, part);
+        sink.frame(peer, &Header { length, ..header }, part);
     }
-    Some(behind(header, part.len()))
+    begun.inside = Some(behind(&header, part.len()));
+    begun
 }
 
 /// What is left of a piece when so many bytes of it have come.

@@ -9,11 +9,21 @@ use crate::wire::hello::{Hello, Path};
 use std::io;
 use std::time::Instant;
 
-/// Largest payload of a frame, bytes: with its header four segments of the loopback interface, whose frames are 64 KiB. A
-/// little more, and each would end in a segment of its own: measured, a third of the bandwidth.
-pub const MAX_PAYLOAD: usize = 4 * 65_483 - HEADER;
-/// Messages up to here travel with their header: an announcement costs more than the copy that it saves.
-pub const MAX_EAGER: usize = 64 << 10;
+/// So many frames of the loopback interface, which are 64 KiB, one of ours fills. A little more, and each would end in a segment
+/// of its own: measured, a third of the bandwidth.
+const fn segments(count: usize) -> usize {
+    count * 65_483 - HEADER
+}
+
+/// Largest payload of a frame, bytes.
+pub const MAX_PAYLOAD: usize = segments(8);
+/// The same of what a long message is sent in.
+pub const MAX_PIECE: usize = segments(4);
+/// Messages up to here travel with their header, for which a receive mostly waits: then they are read to their place, and an
+/// announcement would cost a way there and back.
+pub const MAX_EAGER: usize = 256 << 10;
+/// The same where ranks share processors, and messages often come before their receive does.
+pub const CROWDED_EAGER: usize = 64 << 10;
 /// Bytes of a buffer: two of the largest frames, so that a frame in parts is moved at most once.
 pub const BUFFER: usize = 2 * (MAX_PAYLOAD + HEADER);
 /// Buffers kept for later.
@@ -58,6 +68,14 @@ impl Queue {
         match &self.buffer {
             Some(buffer) => &buffer[self.start..self.end],
             None => &[],
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        match &mut self.buffer {
+            Some(buffer) => &mut buffer[self.start..self.end],
+            None => &mut [],
         }
     }
 
@@ -186,6 +204,8 @@ pub struct Link {
     pub inside: Option<Header>,
     /// Bytes of the frame that the input begins with, as far as known.
     pub frame: usize,
+    /// The next frame is likely a long one: of it little is to be read, so that the rest can be read to its place.
+    pub brief: bool,
     /// It is in the list of those with output.
     pub pending: bool,
     /// epoll tells when it can be written.
@@ -230,6 +250,7 @@ impl Link {
             lane: None,
             inside: None,
             frame: 0,
+            brief: false,
             pending: false,
             writes: stage == Stage::Connecting,
             broken: None,

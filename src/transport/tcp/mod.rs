@@ -43,11 +43,11 @@ use crate::base::id::PeerId;
 use crate::transport::os::Fd;
 use crate::transport::{Mailbox, Options, Sent};
 use crate::wire::address::Address;
-use crate::wire::frame::{Header, HEADER};
+use crate::wire::frame::{Header, Kind, HEADER};
 use dial::Dial;
 use lane::Lane;
 use link::{Link, Pool, Queue};
-pub use link::{MAX_EAGER, MAX_PAYLOAD};
+pub use link::{CROWDED_EAGER, MAX_EAGER, MAX_PAYLOAD, MAX_PIECE};
 use meet::Meeting;
 use mend::Mend;
 use net::Epoll;
@@ -334,6 +334,7 @@ impl Tcp {
         };
         write(room, header, fill);
         link.commit(total);
+        link.brief |= header.kind == Kind::Clear;
         link.used = self.turn;
         if link.broken.is_some() {
             return Sent::Done;

@@ -16,6 +16,10 @@ use std::time::{Duration, Instant};
 
 /// Bytes read at a time, but for longer frames: what stays in the cache until it is copied on.
 const READ: usize = 128 << 10;
+/// The same where a long frame is likely: its header, and small ones before it.
+const BRIEF: usize = 512;
+/// Bytes of a long frame.
+const LONG: usize = 32 << 10;
 /// Empty reads after which a connection is not tried before epoll any more.
 const COOL: u32 = 256;
 /// How often connections are looked at whose machine may have gone, and how many polls that is at most.
@@ -50,7 +54,9 @@ impl Tcp {
                 }
             }
         }
-        if self.hot == NONE || self.turn.is_multiple_of(4) {
+        // With one connection there is little that epoll alone could tell.
+        let often = if self.open > 1 { 4 } else { 32 };
+        if self.hot == NONE || self.turn.is_multiple_of(often) {
             moved |= self.look(sink);
         }
         if self.open > self.budget && self.turn.is_multiple_of(32) {
@@ -181,8 +187,12 @@ impl Tcp {
         let got = match &mut link.seal {
             Seal::Channel(channel) => channel.receive(&link.fd, &mut self.pool),
             Seal::None | Seal::Begun(_) => {
+                let brief = link.brief && link.input.is_empty();
                 let rest = link.input.rest(link.frame, &mut self.pool);
-                let most = rest.len().min(link.frame.max(READ));
+                let most = match brief {
+                    true => BRIEF,
+                    false => rest.len().min(link.frame.max(READ)),
+                };
                 let got = net::receive(&link.fd, &mut rest[..most]);
                 link.input.commit(*got.as_ref().unwrap_or(&0));
                 got
@@ -262,6 +272,9 @@ impl Tcp {
         let mut goodbye = false;
         let mut rest = false;
         let mut inside = None;
+        let mut renamed = None;
+        let is_empty = bytes.is_empty();
+        let mut long = false;
         link.frame = HEADER;
         while let Some(head) = bytes[done..].first_chunk::<HEADER>() {
             let Some(header) = Header::decode(head).filter(|h| h.length as usize <= MAX_PAYLOAD)
@@ -286,12 +299,13 @@ impl Tcp {
                 break;
             };
             let total = HEADER + header.length as usize;
+            long |= total >= LONG;
             let Some(frame) = bytes.get(done..done + total) else {
                 let part = &bytes[done + HEADER..];
-                inside = match link.is_plain() {
-                    true => direct::begin(PeerId(link.peer), &header, part, sink),
-                    false => None,
-                };
+                if link.is_plain() {
+                    let begun = direct::begin(PeerId(link.peer), header, part, sink);
+                    (inside, renamed) = (begun.inside, begun.renamed);
+                }
                 match inside {
                     Some(_) => done = bytes.len(),
                     None => link.frame = total,
@@ -305,6 +319,11 @@ impl Tcp {
             sink.frame(PeerId(link.peer), &header, &frame[HEADER..]);
             done += total;
         }
+        if let (Some(header), None) = (renamed, inside) {
+            link.input.bytes_mut()[done..done + HEADER].copy_from_slice(&header.encode());
+        }
+        // Where nothing came it stays as it was.
+        link.brief = long || (link.brief && is_empty);
         link.input.consume(done, &mut self.pool);
         if inside.is_some() {
             link.inside = inside;
