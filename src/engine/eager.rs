@@ -59,7 +59,9 @@ impl Core {
     fn lent(&mut self, to: PeerId, bytes: usize) {
         let peer = &mut self.peers[to.0 as usize];
         peer.credit -= bytes + ENVELOPE;
-        peer.unanswered |= bytes > LONG;
+        if bytes > LONG {
+            peer.unanswered = true;
+        }
     }
 
     /// What may go to this peer in one frame, as the user or as the links want it.

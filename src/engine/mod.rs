@@ -562,7 +562,9 @@ impl Sink for Core {
     fn frame(&mut self, from: PeerId, header: &Header, payload: &[u8]) {
         let peer = &mut self.peers[from.0 as usize];
         peer.talked = true;
-        peer.unanswered &= !matches!(header.kind, Kind::Eager | Kind::Ready | Kind::Piece);
+        if peer.unanswered && matches!(header.kind, Kind::Eager | Kind::Ready | Kind::Piece) {
+            peer.unanswered = false;
+        }
         if self.parted && self.turned_away(from, header) {
             return;
         }

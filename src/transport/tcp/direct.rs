@@ -113,12 +113,14 @@ pub struct Begun {
 }
 
 /// A frame of which `part` of the payload has come: hands that out, if the sink knows the payload's place.
-pub fn begin(peer: PeerId, mut header: Header, part: &[u8], sink: &mut impl Sink) -> Begun {
+#[inline(never)]
+pub fn begin(peer: PeerId, header: &Header, part: &[u8], sink: &mut impl Sink) -> Begun {
     let mut begun = Begun::default();
     let left = header.length as usize - part.len();
     if left < LEAST_RUN {
         return begun;
     }
+    let mut header = *header;
     if header.kind == Kind::Eager {
         begun.renamed = sink.begun(peer, &header);
         header = begun.renamed.unwrap_or(header);

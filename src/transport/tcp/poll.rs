@@ -299,11 +299,11 @@ impl Tcp {
                 break;
             };
             let total = HEADER + header.length as usize;
-            long |= total >= LONG;
             let Some(frame) = bytes.get(done..done + total) else {
                 let part = &bytes[done + HEADER..];
+                long |= total >= LONG;
                 if link.is_plain() {
-                    let begun = direct::begin(PeerId(link.peer), header, part, sink);
+                    let begun = direct::begin(PeerId(link.peer), &header, part, sink);
                     (inside, renamed) = (begun.inside, begun.renamed);
                 }
                 match inside {
@@ -317,6 +317,7 @@ impl Tcp {
                 goodbye = true;
             }
             sink.frame(PeerId(link.peer), &header, &frame[HEADER..]);
+            long |= total >= LONG;
             done += total;
         }
         if let (Some(header), None) = (renamed, inside) {
