@@ -329,7 +329,8 @@ impl Engine {
         Some(outcome)
     }
 
-    /// Takes the outcome if it is known and a good one: the sender's rank, the tag, the bytes. `Some(None)`: it is not known yet.
+    /// Takes the outcome if it is known and a good one: the sender's rank, the tag, the bytes. `Some(None)`: it is not known yet;
+    /// `None`: it is another one, or there is no such operation.
     #[inline]
     pub fn take_fine(&mut self, ticket: Ticket) -> Option<Option<(u32, i32, u64)>> {
         let operation = self.core.operations.get(ticket)?;

@@ -1,6 +1,6 @@
 //! rndv, shared: where each of two ranks can reach the other's memory, both copy parts of a large message. The receiver
-//! invites the sender and begins at the front; the sender, if it hears that in time, goes on from behind. Who copies
-//! nothing but the last part that it took never keeps the other waiting longer than that part takes.
+//! invites the sender and begins at the front; the sender, if it hears that in time, goes on from behind. Each
+//! takes a third of what is left at a time, the last one part alone: nobody keeps the other waiting longer than that takes.
 
 use crate::base::id::PeerId;
 use crate::engine::operation::{State, Ticket};

@@ -82,7 +82,16 @@ impl World {
             return false;
         };
         match on.boards {
-            Showing::Untried(before) if before >= FIRST => is_fit(on, near),
+            Showing::Untried(before) if before >= FIRST => {
+                let members = &on.group.members;
+                let engine = self.engine.as_ref();
+                let fit = is_fit(on, near)
+                    && (near || engine.is_some_and(|e| e.links.share_machines(members)));
+                if !fit {
+                    on.boards = Showing::Never;
+                }
+                fit
+            }
             Showing::Untried(before) => {
                 on.boards = Showing::Untried(before + 1);
                 false
@@ -103,10 +112,15 @@ impl World {
         let mut mine = None;
         if let Some(engine) = &mut self.engine {
             let (links, members) = (&mut engine.links, &on.group.members);
-            let shows: Vec<u32> = (0..size)
-                .filter(|&r| links.shows_to(members[r as usize]))
+            let mut shows: Vec<u32> = (0..size)
+                .filter(|&r| r == rank || links.may_be_near(members[r as usize]))
                 .collect();
-            if (2..=MOST as usize).contains(&shows.len()) {
+            // Of more than can use boards nobody's memory need be looked at.
+            match shows.len() <= MOST as usize {
+                true => shows.retain(|&r| links.shows_to(members[r as usize])),
+                false => shows = vec![rank],
+            }
+            if shows.len() > 1 {
                 mine = links.offer_board();
             }
             if let Some(offer) = mine {

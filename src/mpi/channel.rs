@@ -22,6 +22,8 @@ pub(super) struct Lane {
     pub(super) boards: Option<Box<Boards>>,
     /// Looks at a board before something else is done.
     pub(super) spins: u32,
+    /// What is read from boards also goes on by messages.
+    pub(super) passes_on: bool,
 }
 
 impl Lane {
@@ -35,6 +37,7 @@ impl Lane {
             remote: on.remote.clone(),
             boards: None,
             spins: 0,
+            passes_on: false,
         }
     }
 
@@ -232,12 +235,17 @@ impl Channel<'_> {
             return error;
         };
         let peer = boards.peer(rank);
-        let (context, local) = (self.lane.context, self.lane.local_context);
-        match error.class {
-            Class::ProcAborted => comm::sever(self.engine, context, local, peer),
-            _ => return Error::new(error.class, format!("{} (memory that other processes may not read? MAYFLY_BOARDS=0 sends it instead)", error.detail)),
+        let refused = error.class != Class::ProcAborted;
+        // What lacks a member's part must not reach those who do not see its board.
+        if !refused || self.lane.passes_on {
+            let (context, local) = (self.lane.context, self.lane.local_context);
+            comm::sever(self.engine, context, local, peer);
         }
-        error
+        if !refused {
+            return error;
+        }
+        let advice = "memory that other processes may not read? MAYFLY_BOARDS=0 sends it instead";
+        Error::new(error.class, format!("{} ({advice})", error.detail))
     }
 
     /// A member of the communicator is gone.

@@ -43,7 +43,7 @@ pub struct Comm {
     pub collectives: u32,
     /// Where its members show each other what collectives bring.
     pub boards: Showing,
-    /// Its members are on several machines, and some share one. Only with what [`Showing`] says of boards, or alone on a machine.
+    /// Its members are on several machines, and some share one: those have boards then.
     pub nodes: Option<Box<Nodes>>,
     pub attributes: Attributes,
     pub topology: Option<Topology>,

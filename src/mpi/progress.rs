@@ -235,10 +235,13 @@ impl World {
     /// are done with it: they may be used by it elsewhere.
     #[inline]
     fn lend_boards(&mut self, comm: CommId, shows: bool, flight: &mut Flight) -> Result<()> {
-        let Some(mut boards) = self.comms.get_mut(comm)?.boards.lend() else {
+        let on = self.comms.get_mut(comm)?;
+        let passes_on = on.nodes.is_some();
+        let Some(mut boards) = on.boards.lend() else {
             return Ok(());
         };
         if shows {
+            flight.lane.passes_on = passes_on;
             flight.lane.boards = Some(boards);
             flight.lane.spins = if self.limits.crowded { 0 } else { SPINS };
         } else {

@@ -11,7 +11,7 @@ use crate::transport::Known;
 
 use crate::wire::address::{Address, Segment};
 use crate::{fail, info};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// With more peers on the machine, segments are mapped on first use only.
@@ -146,8 +146,19 @@ impl Links {
         first.map_or((false, false), |first| (first.near, first.crowded))
     }
 
+    /// May two of these be on one machine? All ranks answer alike, for all know the same addresses.
+    pub fn share_machines(&self, peers: &[PeerId]) -> bool {
+        let boots = peers
+            .iter()
+            .map(|&peer| self.known.address(peer).map(|address| address.boot));
+        let mut known = BTreeSet::new();
+        boots
+            .into_iter()
+            .any(|boot| boot.map_or(true, |boot| !known.insert(boot)))
+    }
+
     /// May it be on this machine? A look at its address.
-    pub(super) fn may_be_near(&self, peer: PeerId) -> bool {
+    pub fn may_be_near(&self, peer: PeerId) -> bool {
         match (&self.mine, self.known.address(peer)) {
             (Some(mine), Ok(address)) => near(mine, &address),
             _ => false,

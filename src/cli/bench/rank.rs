@@ -154,12 +154,16 @@ impl Rank {
         }))
     }
 
-    /// So many rounds: seconds a round, of the slowest rank.
+    /// So many rounds: seconds a round, of the slowest rank, until all ranks are through: one that left the first barrier late
+    /// would find the others' work done.
     fn batch(&mut self, what: Benchmark, bytes: usize, rounds: u32) -> Result<f64> {
         calls::barrier(self.rt, COMM_WORLD)?;
         let begin = Instant::now();
         for _ in 0..rounds {
             self.once(what, bytes as i64)?;
+        }
+        if !what.is_pair() {
+            calls::barrier(self.rt, COMM_WORLD)?;
         }
         let mine = match what.is_pair() && self.rank > 1 {
             true => 0.0,

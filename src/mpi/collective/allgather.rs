@@ -87,7 +87,7 @@ fn any(
             s.copy(own, mine);
             ring(s, place, |s, rank| blocks.of(s, rank));
         }
-        Allgather::Shifted => shifted(s, place, own, blocks, total),
+        Allgather::Shifted => shifted(s, place, own, |s, rank| blocks.of(s, rank)),
         Allgather::Doubling => {
             s.copy(own, mine);
             let mut mask = 1;
@@ -155,15 +155,21 @@ fn at_first(s: &mut Schedule, place: Place, own: Data, blocks: &Blocks, total: u
 }
 
 /// In round k the first 2^k blocks, counted from this rank on, go to the rank 2^k before.
-fn shifted(s: &mut Schedule, place: Place, own: Data, blocks: &Blocks, total: usize) {
-    let all = s.scratch(total);
-    let mut bounds = Vec::with_capacity(place.size as usize + 1);
-    bounds.push(0);
+pub fn shifted(
+    s: &mut Schedule,
+    place: Place,
+    own: Data,
+    block: impl Fn(&mut Schedule, u32) -> Data,
+) {
+    let blocks: Vec<Data> = (0..place.size).map(|i| block(s, place.after(i))).collect();
+    let mut bounds = Vec::with_capacity(blocks.len() + 1);
     let mut end = 0;
-    for i in 0..place.size {
-        end += blocks.size(place.after(i));
+    bounds.push(0);
+    for block in &blocks {
+        end += s.size(block);
         bounds.push(end);
     }
+    let all = s.scratch(end);
     let part = |first: u32, n: u32| {
         let (begin, end) = (bounds[first as usize], bounds[(first + n) as usize]);
         Data::bytes(all.wrapping_add(begin), end - begin)
@@ -178,9 +184,7 @@ fn shifted(s: &mut Schedule, place: Place, own: Data, blocks: &Blocks, total: us
         s.fence();
         have += n;
     }
-    for i in 0..place.size {
-        let rank = place.after(i);
-        let to = blocks.of(s, rank);
+    for (i, to) in (0..).zip(blocks) {
         if !(i == 0 && own == to) {
             s.copy(part(i, 1), to);
         }

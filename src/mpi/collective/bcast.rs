@@ -25,7 +25,11 @@ pub fn bcast(
     }
     let shown = call.shows_rooted(elements.size());
     let node = match root {
-        Root::Local(root) => call.node(elements.size(), Some(root)),
+        Root::Local(root) => {
+            let size = elements.size();
+            call.node(size, Some(root))
+                .filter(|node| node.suits(call.limits, size))
+        }
         _ => None,
     };
     let (s, place) = (&mut *call.s, call.place);

@@ -15,7 +15,7 @@ pub struct Limits {
     pub allgather_ring: usize,
     /// Blocks up to here are forwarded by others in an alltoall, from 8 ranks on.
     pub alltoall_forward: usize,
-    /// Pairs of messages that an alltoall has under way.
+    /// Pairs of messages that an alltoall has under way, or an allgather between nodes.
     pub window: u32,
     /// The same for blocks of at least `segment`.
     pub large_window: u32,
@@ -39,13 +39,14 @@ pub struct Limits {
     pub scan_chain: usize,
     /// Data up to here are shown on a board themselves, longer ones by their address.
     pub board_here: usize,
-    /// The same of what a root shows, or is shown to a root alone: who shows it need not wait for who reads it.
+    /// The same of what a root shows, or is shown to a root alone: who shows it need not wait for who reads it. And within a node
+    /// of ranks on several machines.
     pub board_root: usize,
     /// Where ranks do not share processors a root's data from here on are messages, which both ranks copy.
     pub board_most: usize,
     /// Of a reduction by boards up to here every rank combines all that it wants itself, of a longer one a part.
     pub board_whole: usize,
-    /// The same of a reduction to a root.
+    /// The same of a reduction to a root. Within a node of ranks on several machines leaders do up to so much alone.
     pub board_reduce: usize,
 }
 

@@ -10,7 +10,7 @@ use crate::transport::shm::Shm;
 impl Links {
     /// Does this peer see what is shown here, and the other way round?
     pub fn shows_to(&mut self, peer: PeerId) -> bool {
-        peer == self.me || (self.may_be_near(peer) && self.route(peer) == Route::Shm)
+        peer == self.me || self.route(peer) == Route::Shm
     }
 
     /// A board of this rank's for a communicator, which is taken from now on; none without shared memory.

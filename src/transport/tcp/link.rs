@@ -9,14 +9,14 @@ use crate::wire::hello::{Hello, Path};
 use std::io;
 use std::time::Instant;
 
-/// So many frames of the loopback interface, which are 64 KiB, one of ours fills. A little more, and each would end in a segment
-/// of its own: measured, a third of the bandwidth.
+/// The payload of a frame that fills so many segments of the loopback interface, of 64 KiB each. A little more, and each frame
+/// would end in a segment of its own: measured, a third of the bandwidth.
 const fn segments(count: usize) -> usize {
     count * 65_483 - HEADER
 }
 
 /// Largest payload of a frame, bytes.
-pub const MAX_PAYLOAD: usize = segments(8);
+pub const MAX_PAYLOAD: usize = segments(5);
 /// The same of what a long message is sent in.
 pub const MAX_PIECE: usize = segments(4);
 /// Messages up to here travel with their header, for which a receive mostly waits: then they are read to their place, and an

@@ -324,7 +324,7 @@ impl Tcp {
             link.input.bytes_mut()[done..done + HEADER].copy_from_slice(&header.encode());
         }
         // Where nothing came it stays as it was.
-        link.brief = long || (link.brief && is_empty);
+        link.brief = link.is_plain() && (long || (link.brief && is_empty));
         link.input.consume(done, &mut self.pool);
         if inside.is_some() {
             link.inside = inside;
@@ -513,7 +513,7 @@ impl Tcp {
     /// After a sleep: the next poll looks at all, not at the favourite.
     pub fn get_up(&mut self) {
         self.look_for_silence();
-        self.turn = 3;
+        self.turn = 31;
     }
 
     /// Readable when there is something to do for a poll.

@@ -1,5 +1,5 @@
 //! Collectives by boards: every rank shows what it brings, and takes what it needs from the others' boards. For ranks on
-//! one machine; nobody waits for more than the data's way from rank to rank, and ranks that share processors wait once
+//! one machine, and (`node`) within each of several; nobody waits for more than the data's way from rank to rank, and ranks that share processors wait once
 //! a phase.
 
 mod moving;

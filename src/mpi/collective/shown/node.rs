@@ -1,15 +1,15 @@
 //! Collectives of ranks on several machines: by boards within each node, by messages between one rank of each.
 
-use crate::mpi::collective::allgather::ring;
+use crate::mpi::collective;
+use crate::mpi::collective::allgather::{ring, shifted};
 use crate::mpi::collective::arguments::{Call, Place};
 use crate::mpi::collective::barrier::dissemination;
 use crate::mpi::collective::blocks::Blocks;
 use crate::mpi::collective::limits::{Bcast, Limits};
 use crate::mpi::collective::reduce::even_begin;
-use crate::mpi::collective::schedule::{Data, Readers, Schedule};
+use crate::mpi::collective::schedule::{Data, Rank, Readers, Schedule};
 use crate::mpi::collective::shown::reducing::Job;
 use crate::mpi::collective::vector::Vector;
-use crate::mpi::collective::{allreduce as everywhere, bcast as told, reduce as combined};
 use crate::mpi::nodes::Nodes;
 
 /// A rank's node, and who speaks for each.
@@ -37,7 +37,9 @@ impl<'a> Call<'a> {
     /// The same for a reduction.
     pub fn node_combines(&mut self, v: &Vector, root: Option<u32>) -> Option<Node<'a>> {
         match self.folds(v) {
-            true => self.node(v.size(), root),
+            true => self
+                .node(v.size(), root)
+                .filter(|node| node.suits(self.limits, v.size())),
             false => None,
         }
     }
@@ -67,8 +69,13 @@ impl<'a> Node<'a> {
         self.place.rank == self.lead
     }
 
-    /// Is so much, of so many elements, shared among a node's ranks?
-    fn shares(&self, limits: &Limits, bytes: usize, count: usize) -> bool {
+    /// Would leaders not do too much alone? Where nodes have as many ranks, all can work.
+    pub fn suits(&self, limits: &Limits, bytes: usize) -> bool {
+        self.nodes.is_even() || bytes <= limits.board_reduce
+    }
+
+    /// Does every rank of a node do a part of so much, of so many elements?
+    fn is_parted(&self, limits: &Limits, bytes: usize, count: usize) -> bool {
         let size = self.place.size;
         size > 1 && self.nodes.is_even() && bytes > limits.board_reduce && count >= size as usize
     }
@@ -142,15 +149,15 @@ pub fn barrier(s: &mut Schedule, node: &Node) {
 /// The data of the root, which leads its node, everywhere.
 pub fn bcast(s: &mut Schedule, limits: &Limits, node: &Node, root: u32, data: Data) {
     let bytes = s.size(&data);
-    if node.shares(limits, bytes, bytes) {
+    if node.is_parted(limits, bytes, bytes) {
         return bcast_in_parts(s, node, root, data);
     }
     if node.leads() {
         node.among_leaders(s, |s, place| {
             let root = node.nodes.place(root).0;
             match limits.bcast(bytes, place.size) {
-                Bcast::Split => told::split(s, place, root, data),
-                _ => told::tree(s, place, root, data),
+                Bcast::Split => collective::bcast::split(s, place, root, data),
+                _ => collective::bcast::tree(s, place, root, data),
             }
         });
     }
@@ -180,7 +187,9 @@ fn bcast_in_parts(s: &mut Schedule, node: &Node, root: u32, data: Data) {
         s.look(node.lead, 1, (0, bytes), whole);
     }
     let mine = part(place.rank);
-    node.among_alike(s, |s, among| told::tree(s, among, at_root, mine));
+    node.among_alike(s, |s, among| {
+        collective::bcast::tree(s, among, at_root, mine)
+    });
     if !is_near {
         s.fence();
         s.show(mine, 1);
@@ -207,7 +216,7 @@ pub fn reduce(
     v: &Vector,
     root: u32,
 ) {
-    if node.shares(limits, v.size(), v.count) {
+    if node.is_parted(limits, v.size(), v.count) {
         let job = limits.job(v, node.place, own, result);
         return in_parts(s, limits, node, &job, Some(root));
     }
@@ -229,7 +238,7 @@ pub fn reduce(
     }
     node.among_leaders(s, |s, place| {
         let root = node.nodes.place(root).0;
-        combined::at(s, limits, place, root, sum, result, v);
+        collective::reduce::at(s, limits, place, root, sum, result, v);
     });
 }
 
@@ -242,13 +251,13 @@ pub fn allreduce(
     v: &Vector,
 ) {
     let job = limits.job(v, node.place, own, result);
-    if node.shares(limits, v.size(), v.count) {
+    if node.is_parted(limits, v.size(), v.count) {
         return in_parts(s, limits, node, &job, None);
     }
     if node.leads() {
         job.combine(s, job.any_order(), (0, v.count), result);
         node.among_leaders(s, |s, place| {
-            everywhere::local(s, limits, place, result, result, v);
+            collective::allreduce::local(s, limits, place, result, result, v);
             s.fence();
         });
     } else {
@@ -274,8 +283,8 @@ fn in_parts(s: &mut Schedule, limits: &Limits, node: &Node, job: &Job, root: Opt
     job.combine(s, job.any_order(), mine, sum);
     let part = v.part(mine.1);
     node.among_alike(s, |s, among| match at_root {
-        Some(at_root) => combined::at(s, limits, among, at_root, sum, sum, &part),
-        None => everywhere::local(s, limits, among, sum, sum, &part),
+        Some(at_root) => collective::reduce::at(s, limits, among, at_root, sum, sum, &part),
+        None => collective::allreduce::local(s, limits, among, sum, sum, &part),
     });
     if is_wanted {
         s.fence();
@@ -336,9 +345,12 @@ pub fn allgather(
             };
             if total >= limits.allgather_ring {
                 ring(s, place, |_, node| of(node));
+            } else if place.size > limits.window {
+                shifted(s, place, of(place.rank), |_, node| of(node));
             } else {
                 for step in 1..place.size {
-                    swap(s, place, step, of);
+                    s.recv_some(of(place.before(step)), Rank::Local(place.before(step)));
+                    s.send_some(of(place.rank), Rank::Local(place.after(step)));
                 }
             }
             s.fence();
@@ -368,12 +380,4 @@ pub fn allgather(
         }
     }
     node.settle(s, Readers::Nobody);
-}
-
-/// To the one so far after, from the one so far before.
-fn swap(s: &mut Schedule, place: Place, step: u32, part: impl Fn(u32) -> Data) {
-    use crate::mpi::collective::schedule::Rank::Local;
-    let (to, from) = (place.after(step), place.before(step));
-    s.recv_some(part(from), Local(from));
-    s.send_some(part(place.rank), Local(to));
 }

@@ -81,6 +81,7 @@ const ON_NODES: Limits = Limits {
     board_reduce: 30,
     board_most: net::NODES,
     board_here: 24,
+    window: 1,
     ..Limits::DEFAULT
 };
 
