@@ -324,7 +324,7 @@ impl Tcp {
             link.input.bytes_mut()[done..done + HEADER].copy_from_slice(&header.encode());
         }
         // Where nothing came it stays as it was.
-        link.brief = link.is_plain() && (long || (link.brief && is_empty));
+        link.brief = (long || (link.brief && is_empty)) && link.is_plain();
         link.input.consume(done, &mut self.pool);
         if inside.is_some() {
             link.inside = inside;
