@@ -456,9 +456,6 @@ impl Tcp {
             return;
         };
         link.stage = Stage::Ready;
-        if link.lane.is_none() {
-            net::hurry(&link.fd);
-        }
         net::keep_alive(&link.fd, link.path == Path::Relayed);
         link.frame = HEADER;
         self.greeting -= 1;

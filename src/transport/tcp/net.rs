@@ -118,12 +118,6 @@ pub fn keep_alive(fd: &Fd, relay: bool) {
 /// The kernel itself goes on for a quarter of an hour. TCP_USER_TIMEOUT would also end connections whose other end
 /// computes and takes nothing (its window is closed; see tcp(7) and `tcp_probe_timer`): its kernel answers probes.
 pub fn unanswered(fd: &Fd) -> Option<Duration> {
-    let info = info(fd)?;
-    let again = info.tcpi_unacked > 0 && info.tcpi_retransmits >= AGAIN;
-    again.then(|| Duration::from_millis(info.tcpi_last_ack_recv.into()))
-}
-
-fn info(fd: &Fd) -> Option<libc::tcp_info> {
     // SAFETY: plain integers.
     let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
     let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
@@ -138,29 +132,8 @@ fn info(fd: &Fd) -> Option<libc::tcp_info> {
         )
     })
     .ok()?;
-    Some(info)
-}
-
-/// Where the way there and back takes so few microseconds, nothing is lost on it and nobody else's traffic is in the way.
-const SHORT: u32 = 500;
-
-/// Lets the kernel send as fast as it can on a short way. Where its rule is one that paces itself by what it measured (BBR), a
-/// link without any rate of its own swings between a fifth of what it carries and all: measured on a veth pair.
-pub fn hurry(fd: &Fd) {
-    if info(fd).is_none_or(|info| info.tcpi_rtt > SHORT) {
-        return;
-    }
-    let rule = b"reno";
-    // SAFETY: the pointer and size are those of the name. Refused where that is not allowed: then the kernel's rule stays.
-    unsafe {
-        libc::setsockopt(
-            fd.0,
-            libc::IPPROTO_TCP,
-            libc::TCP_CONGESTION,
-            rule.as_ptr().cast(),
-            rule.len() as libc::socklen_t,
-        );
-    }
+    let again = info.tcpi_unacked > 0 && info.tcpi_retransmits >= AGAIN;
+    again.then(|| Duration::from_millis(info.tcpi_last_ack_recv.into()))
 }
 
 /// So often something must have been sent again before that counts.
