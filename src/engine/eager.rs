@@ -231,23 +231,10 @@ impl Core {
         if self.parted || header.kind != Kind::Eager {
             return None;
         }
-        if self.is_blocked(header.context) {
-            self.settle_blocking();
-        }
-        let queues = self.contexts.of(header.context);
-        let ticket = queues.match_message(header.source, header.tag)?;
+        let total = header.length as usize;
+        let ticket = self.match_begun(from, header, total, Place::NOWHERE)?;
         let peer = &mut self.peers[from.0 as usize];
         (peer.talked, peer.unanswered) = (true, false);
-        let (total, nowhere) = (header.length as usize, Place::NOWHERE);
-        self.note_match(
-            ticket,
-            header.source,
-            header.tag,
-            from,
-            header.request,
-            total,
-            nowhere,
-        );
         let synchronous = header.flags & SYNCHRONOUS != 0;
         self.consumed(from, total, synchronous, header.request);
         Some(Header {

@@ -17,23 +17,8 @@ impl Core {
             address: header.cookie,
             key: (header.flags & EXPOSED != 0).then_some(header.answer),
         };
-        if self.is_blocked(header.context) {
-            self.settle_blocking();
-        }
-        let queues = self.contexts.of(header.context);
-        match queues.match_message(header.source, header.tag) {
-            Some(ticket) => {
-                self.note_match(
-                    ticket,
-                    header.source,
-                    header.tag,
-                    from,
-                    header.request,
-                    header.total as usize,
-                    place,
-                );
-                self.pulls.push(ticket);
-            }
+        match self.match_begun(from, header, header.total as usize, place) {
+            Some(ticket) => self.pulls.push(ticket),
             None => {
                 let message = Message {
                     from,
@@ -43,9 +28,35 @@ impl Core {
                     total: header.total as usize,
                     body: Body::Announced(place),
                 };
+                let queues = self.contexts.of(header.context);
                 queues.keep(header.source, header.tag, message);
             }
         }
+    }
+
+    /// The receive that waits for a message of `total` bytes whose data are still to come; it is moving then.
+    pub(super) fn match_begun(
+        &mut self,
+        from: PeerId,
+        header: &Header,
+        total: usize,
+        place: Place,
+    ) -> Option<Ticket> {
+        if self.is_blocked(header.context) {
+            self.settle_blocking();
+        }
+        let queues = self.contexts.of(header.context);
+        let ticket = queues.match_message(header.source, header.tag)?;
+        self.note_match(
+            ticket,
+            header.source,
+            header.tag,
+            from,
+            header.request,
+            total,
+            place,
+        );
+        Some(ticket)
     }
 
     /// A receive has found a message that waited announced.
@@ -69,7 +80,7 @@ impl Core {
     }
 
     #[allow(clippy::too_many_arguments)]
-    pub(super) fn note_match(
+    fn note_match(
         &mut self,
         ticket: Ticket,
         source: u32,

@@ -111,12 +111,6 @@ impl<'a> Node<'a> {
         self.among(s, &self.leaders, build);
     }
 
-    fn settle(&self, s: &mut Schedule, by: Readers) {
-        if self.is_shared() {
-            s.settle_boards(by);
-        }
-    }
-
     /// The leader's data, at all of its node.
     fn tell(&self, s: &mut Schedule, data: Data, phase: u32) {
         if !self.is_shared() {
@@ -379,5 +373,5 @@ pub fn allgather(
             }
         }
     }
-    node.settle(s, Readers::Nobody);
+    s.settle_boards(Readers::Nobody);
 }
